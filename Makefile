@@ -1,0 +1,42 @@
+# Everything runs in one environment, .venv, that `make setup` makes. TORCH_INDEX names a package index of CPU builds.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHARED := $(abspath ../shared/data)
+ifneq ($(wildcard $(SHARED)),)
+export PENSTOCK_DATA ?= $(SHARED)
+endif
+export ORT_DISABLE_TELEMETRY := 1
+TORCH_SOURCE = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
+
+.PHONY: setup demo test check bench docs clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(TORCH_SOURCE) torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/penstock demo --out demo
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m bench.decide
+	$(BIN)/python -m bench.estimates
+
+docs: setup
+	$(BIN)/python -m docs.generate
+
+clean:
+	rm -rf demo dist build .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,79 @@
+"""The recipes by name: one line each. Nothing of a recipe is imported before it is asked for."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from policies.errors import Unable, UsageProblem
+
+if TYPE_CHECKING:  # the contract imports torch, which a list of names must not wait for
+    from optimizer.contract import Recipe
+
+RECIPES: dict[str, str] = {
+    "logged_bandit": "optimizer.logged_bandit.recipe",
+}
+
+_EXTRA_OF = {"torch": "train", "pyomo": "train", "onnx": "train", "onnxscript": "train", "pyarrow": "evaluate"}
+
+
+class UnknownRecipe(UsageProblem):
+    """No recipe has that name."""
+
+
+class UnknownSetting(UsageProblem):
+    """A recipe has no setting of that name, or the value does not fit it."""
+
+
+class UnableToImportRecipe(Unable):
+    """A library that the recipe needs is not installed."""
+
+
+def load_recipe(name: str) -> "Recipe[Any]":
+    """Import the recipe of that name.
+
+    Raises:
+        UnknownRecipe: there is none; the message names the nearest known one.
+        UnableToImportRecipe: a library is missing; the message names the extra that brings it.
+    """
+    if name not in RECIPES:
+        known = ", ".join(sorted(RECIPES))
+        raise UnknownRecipe(f"there is no recipe {name!r}{_nearest(name, RECIPES)}; known: {known}")
+    try:
+        return cast("Recipe[Any]", import_module(RECIPES[name]))
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in _EXTRA_OF:
+            raise
+        extra = _EXTRA_OF[library]
+        raise UnableToImportRecipe(
+            f"the recipe {name!r} needs {library}, which is not installed; pip install 'penstock[{extra}]'"
+        ) from error
+
+
+def make_settings(kind: type[msgspec.Struct], values: Mapping[str, object]) -> msgspec.Struct:
+    """Make a recipe's settings of named values, texts included; what is not named keeps its default.
+
+    Raises:
+        UnknownSetting: a name is not a setting (the message names the nearest) or a value is not of its type.
+
+    >>> class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ...     epochs: int = 30
+    >>> make_settings(Settings, {"epochs": "5"})
+    Settings(epochs=5)
+    """
+    known = kind.__struct_fields__
+    for name in values:
+        if name not in known:
+            raise UnknownSetting(f"there is no setting {name!r}{_nearest(name, known)}; known: {', '.join(known)}")
+    try:
+        return msgspec.convert(dict(values), type=kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise UnknownSetting(f"a setting has a wrong value: {error}") from error
+
+
+def _nearest(name: str, known: Mapping[str, str] | tuple[str, ...]) -> str:
+    close = get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f"; did you mean {close[0]!r}?" if close else ""

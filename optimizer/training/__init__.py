@@ -1,0 +1,1 @@
+"""How modules are trained: one loop, and one objective for each contract."""

@@ -1,0 +1,207 @@
+"""An encoded log on a device: inputs normalized once, and what a policy would have made of each logged choice."""
+
+# B request, S slot, A action, N weighed row
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from optimizer.training.encoded_log import EncodedLog, Group
+from policies.evaluation.estimators import Estimate, estimate
+from policies.evaluation.scored import Scored
+from policies.evaluation.sums import Sums
+
+CHUNK_REQUESTS = 8_192
+
+Predictions = NDArray[np.float64]
+"""Rewards that a model predicts for one group: float64 [B, S, A]."""
+
+
+class LoggedNetwork(Protocol):
+    """A policy network in two steps, so that the first is taken once per training and not once per epoch."""
+
+    def prepare(self, arrays: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Normalize the graph's inputs, float64 [B, ...], to float32 tensors [B, ...]; no parameter takes part."""
+
+    def probabilities(self, prepared: tuple[Tensor, ...], mask: Tensor) -> Tensor:
+        """Return float32 [B, S, A], zero where `mask`, bool [B, S, A], is; the exploration floor is inside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupTensors:
+    """Hold a `Group` as tensors of one device.
+
+    Attributes:
+        prepared: what `LoggedNetwork.prepare` returned, float32 [B, ...] each.
+        mask, is_weighed, is_acted, is_whole_weighed: as in `Group`.
+        action: int64 [B, S].
+        propensity: float32 [B, S].
+        advantage: float32 [B, S], (reward - baseline) ÷ scale, less the prediction for the logged action.
+        whole_advantage: float32 [B].
+        prediction: float32 [B, S, A], (predicted reward - baseline) ÷ scale; zeros [1, 1, 1] without a model.
+        log_anchor: float32 [B, S, A], the logarithm of the anchor's probabilities.
+    """
+
+    prepared: tuple[Tensor, ...]
+    mask: Tensor
+    action: Tensor
+    propensity: Tensor
+    advantage: Tensor
+    is_weighed: Tensor
+    is_acted: Tensor
+    whole_advantage: Tensor
+    is_whole_weighed: Tensor
+    prediction: Tensor | None
+    log_anchor: Tensor
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def take(self, rows: Tensor) -> "GroupTensors":
+        """Return some requests; rows: int64 on the device."""
+        picked = {f.name: _pick(getattr(self, f.name), rows) for f in fields(self)}
+        return GroupTensors(**picked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Say in what units rewards are learned from: (reward - mean) ÷ deviation, of the part that is trained on.
+
+    The mean is a control variate: without one a policy earns by moving its mass off the log.
+    Source: T. Joachims, A. Swaminathan, M. de Rijke, "Deep Learning with Logged Bandit Feedback", ICLR 2018.
+    """
+
+    mean: float
+    deviation: float
+
+
+def scale_of(log: EncodedLog) -> Scale:
+    """Return mean and deviation of a log's rewards; a deviation of zero counts as one."""
+    rewards = log.rewards()
+    return Scale(mean=float(rewards.mean()), deviation=float(rewards.std()) or 1.0)
+
+
+def to_tensors(
+    group: Group, *, network: LoggedNetwork, device: torch.device, scale: Scale, predicted: Predictions | None
+) -> GroupTensors:
+    """Move a group to a device; the anchor is the uniform policy until `with_anchor` says otherwise."""
+    with torch.no_grad():
+        prepared = network.prepare({name: torch.from_numpy(array).to(device) for name, array in group.arrays.items()})
+    relative = None if predicted is None else (predicted - scale.mean) / scale.deviation
+    logged = 0.0
+    if relative is not None:
+        logged = np.take_along_axis(relative, group.action[:, :, None], axis=2)[:, :, 0]
+    eligible = np.maximum(group.mask.sum(axis=2, keepdims=True), 1)
+
+    def single(array: NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy(array.astype(np.float32)).to(device)
+
+    return GroupTensors(
+        prepared=prepared,
+        mask=torch.from_numpy(group.mask).to(device),
+        action=torch.from_numpy(group.action).to(device),
+        propensity=single(group.propensity),
+        advantage=single((group.reward - scale.mean) / scale.deviation - logged),
+        is_weighed=torch.from_numpy(group.is_weighed).to(device),
+        is_acted=torch.from_numpy(group.is_acted).to(device),
+        whole_advantage=single((group.whole_reward - scale.mean) / scale.deviation),
+        is_whole_weighed=torch.from_numpy(group.is_whole_weighed).to(device),
+        prediction=None if relative is None else single(relative),
+        log_anchor=single(np.broadcast_to(-np.log(eligible), group.mask.shape)),
+    )
+
+
+def with_anchor(tensors: GroupTensors, *, network: LoggedNetwork) -> GroupTensors:
+    """Return the group with a network's own probabilities as the anchor."""
+    values = {f.name: getattr(tensors, f.name) for f in fields(tensors)}
+    return GroupTensors(**{**values, "log_anchor": log_of(probabilities_of(network, tensors))})
+
+
+def probabilities_of(network: LoggedNetwork, tensors: GroupTensors) -> Tensor:
+    """Return a network's probabilities for a whole group without gradients, float32 [B, S, A], chunk by chunk."""
+    with torch.no_grad():
+        parts = [
+            network.probabilities(tuple(part[start : start + CHUNK_REQUESTS] for part in tensors.prepared), mask)
+            for start, mask in zip(
+                range(0, len(tensors), CHUNK_REQUESTS), torch.split(tensors.mask, CHUNK_REQUESTS), strict=True
+            )
+        ]
+        return torch.cat(parts)
+
+
+def log_of(probabilities: Tensor) -> Tensor:
+    """Return logarithms that stay finite where a probability is zero: a masked action, or one that underflowed."""
+    return probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def weights_of(probabilities: Tensor, tensors: GroupTensors) -> Tensor:
+    """Return importance weights of the logged choices, float32 [B, S]; meaningless where `is_acted` is not."""
+    return probabilities.gather(2, tensors.action[:, :, None]).squeeze(2) / tensors.propensity
+
+
+def estimate_of(
+    network: nn.Module,
+    *,
+    log: EncodedLog,
+    tensors: list[GroupTensors],
+    predicted: list[Predictions] | None,
+    confidence: float,
+) -> Estimate:
+    """Return what a network would have earned on a log, by ips, or by dr where a model predicts.
+
+    Args:
+        network: a `LoggedNetwork`.
+        log: the part to judge by.
+        tensors: its groups.
+        predicted: of its groups, in the reward's units; None judges by ips.
+        confidence: of the interval, in (0, 1).
+    """
+    parts = [
+        _scored_part(probabilities_of(network, tensor).double().cpu().numpy(), group, None if q is None else q[place])
+        for q in [predicted]
+        for place, (group, tensor) in enumerate(zip(log.groups, tensors, strict=True))
+    ]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    bound = columns.pop("largest").max() / log.least_propensity
+    unit = columns.pop("unit")
+    scored = Scored(**columns, unit=None if log.is_row_unit else unit)
+    estimates = estimate(
+        Sums.empty().add(scored),
+        reward_low=log.reward_low,
+        reward_high=log.reward_high,
+        estimators=("ips", "dr"),
+        confidence=confidence,
+        weight_bound=None if log.has_whole_rewards else max(float(bound), 1.0),
+    )
+    return estimates["ips" if predicted is None else "dr"]
+
+
+def _scored_part(probabilities: Predictions, group: Group, predicted: Predictions | None) -> dict[str, NDArray[np.generic]]:
+    """Return the columns of a Scored for one group's choices and whole requests, float64 [N] each, and its units."""
+    # A float32 row sums to one within 2e-7, so a single cell may exceed one by as much.
+    target = np.minimum(np.take_along_axis(probabilities, group.action[:, :, None], axis=2)[:, :, 0], 1.0)
+    choice, whole = group.is_weighed, group.is_whole_weighed
+    product = [np.where(group.is_acted, column, 1.0).prod(axis=1)[whole] for column in (target, group.propensity)]
+    columns: dict[str, NDArray[np.generic]] = {
+        "reward": np.concatenate([group.reward[choice], group.whole_reward[whole]]),
+        "target": np.concatenate([target[choice], product[0]]),
+        "propensity": np.concatenate([group.propensity[choice], product[1]]),
+        "unit": np.concatenate([np.broadcast_to(group.unit[:, None], choice.shape)[choice], group.unit[whole]]),
+        "largest": np.array([min(float(probabilities.max(initial=0.0)), 1.0)]),
+    }
+    if predicted is not None:
+        logged = np.take_along_axis(predicted, group.action[:, :, None], axis=2)[:, :, 0]
+        columns["q_logged"] = logged[choice]
+        columns["q_target"] = (probabilities * predicted).sum(axis=2)[choice]
+    return columns
+
+
+def _pick(value: object, rows: Tensor) -> object:
+    if isinstance(value, tuple):
+        return tuple(part[rows] for part in value)
+    return value[rows] if isinstance(value, Tensor) else value

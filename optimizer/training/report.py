@@ -1,0 +1,64 @@
+"""What a training run says of itself; written as `training.json` beside the artifact's files, and never digested."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from policies.evaluation.estimators import Estimate
+
+Stopped = Literal["epochs", "patience", "wall_limit", "cpu_limit"]
+"""Why a fit ended: all epochs done, no better held-out value for a while, or a budget spent."""
+
+
+class Epoch(msgspec.Struct, frozen=True, kw_only=True):
+    """Record one epoch: the mean loss (minimized), the held-out value (maximized; None where not asked)."""
+
+    epoch: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    held_out: float | None
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """Record one candidate and what it would have earned on units that no step of its training saw.
+
+    `strength` is that of its pull towards the anchor; None is the anchor itself. The estimate's interval is that of one
+    candidate, not corrected for choosing among several and among epochs: `penstock evaluate` on a log that training
+    never saw is the judge.
+    """
+
+    name: str
+    strength: float | None
+    held_out: Estimate
+    best_epoch: int
+    stopped: Stopped
+    history: tuple[Epoch, ...]
+
+
+class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what was trained, from what, how it went, and what it cost."""
+
+    recipe: str
+    identity: str
+    objective: str
+    reward: str
+    chosen: str
+    held_out: Estimate
+    candidates: tuple[Candidate, ...]
+    epochs: int
+    rows_trained: int
+    rows_held_out: int
+    rows_excluded: int
+    device: str
+    parameter_count: int
+    cpu_s: float
+    wall_s: float
+
+
+def write_report(report: TrainReport, *, folder: Path) -> Path:
+    """Write the report into a folder and return its path."""
+    path = folder / "training.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    return path

@@ -1,0 +1,121 @@
+"""`penstock train`: learn a policy by a recipe and write its artifact."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penstock.arguments import existing, words_after
+
+if TYPE_CHECKING:
+    from optimizer.training.report import TrainReport
+    from penstock.output import Report
+
+HELP = "learn a policy and write its artifact"
+DESCRIPTION = """\
+Learn a policy by a recipe and write its artifact. Each setting of the recipe is a flag: name the recipe before --help."""
+EXAMPLE = "penstock train logged_bandit --log demo/feedback.parquet --out demo/artifact --seed 7"
+
+_PREFIX = "setting_"
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, words: Sequence[str]) -> None:
+    """Add the recipe, its log and its folder, and the recipe's settings when the command line names one."""
+    parser.add_argument("recipe", metavar="RECIPE", type=_known_recipe, help="what to learn by: logged_bandit, ...")
+    parser.add_argument("--log", metavar="LOG", type=Path, help="feedback Parquet to learn from")
+    parser.add_argument("--spec", metavar="SPEC", type=Path, help="the spec (default: LOG.spec.json beside the log)")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the artifact's folder, to be written")
+    recipe = _recipe_named(words_after("train", words))
+    if recipe is not None:
+        _add_settings(parser, recipe)
+
+
+def run(arguments: argparse.Namespace) -> "Report":
+    """Train and say how it went."""
+    from optimizer.registry import load_recipe, make_settings
+    from optimizer.training.progress import progress_for
+
+    recipe = load_recipe(arguments.recipe)
+    settings = make_settings(recipe.SETTINGS, _given_settings(arguments))
+    spec = None if arguments.spec is None else _read_spec(arguments.spec)
+    log = None if arguments.log is None else existing(arguments.log, what="a log")
+    progress = progress_for(sys.stderr, is_silent=arguments.json)
+    report = recipe.train(log, spec=spec, out=arguments.out, settings=settings, progress=progress)
+    return _report(report, out=arguments.out, seed=getattr(settings, "seed", None))
+
+
+def _known_recipe(name: str) -> str:
+    """Take a recipe's name; an unknown one is named before any flag of it is."""
+    from optimizer.registry import RECIPES, load_recipe
+
+    if name not in RECIPES:
+        load_recipe(name)  # raises UnknownRecipe with the nearest known name
+    return name
+
+
+def _recipe_named(words: Sequence[str]) -> str | None:
+    if not words:
+        return None
+    from optimizer.registry import RECIPES
+
+    return next((word for word in words if word in RECIPES), None)
+
+
+def _add_settings(parser: argparse.ArgumentParser, recipe: str) -> None:
+    """Add one flag for each setting of a recipe, with its default."""
+    import msgspec
+
+    from optimizer.registry import load_recipe
+
+    group = parser.add_argument_group(f"settings of {recipe}")
+    for field in msgspec.structs.fields(load_recipe(recipe).SETTINGS):
+        options: dict[str, Any] = {"dest": _PREFIX + field.name, "default": argparse.SUPPRESS}
+        if field.type is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["metavar"] = "VALUE"
+        default = "required" if field.required else f"default: {_shown_default(field.default)}"
+        group.add_argument(f"--{field.encode_name.replace('_', '-')}", help=default, **options)
+
+
+def _shown_default(value: object) -> str:
+    text = "computed" if type(value).__name__ == "NODEFAULTType" else str(value)
+    return text.replace("%", "%%")
+
+
+def _given_settings(arguments: argparse.Namespace) -> dict[str, object]:
+    return {
+        name.removeprefix(_PREFIX): value for name, value in vars(arguments).items() if name.startswith(_PREFIX)
+    }
+
+
+def _read_spec(path: Path) -> Any:
+    from policies.spec import read_spec
+
+    return read_spec(path)
+
+
+def _report(report: "TrainReport", *, out: Path, seed: int | None) -> "Report":
+    import msgspec
+
+    from penstock.output import Report, Table, short
+
+    rows = [
+        (one.name, short(one.held_out.value), _interval(one.held_out), one.held_out.verdict, str(one.best_epoch), one.stopped)
+        for one in report.candidates
+    ]
+    numbers = frozenset({"held-out value", "interval", "best epoch"})
+    columns = ("candidate", "held-out value", "interval", "verdict", "best epoch", "stopped by")
+    chosen = (
+        f"chosen: {report.chosen}, {report.reward} {short(report.held_out.value)} {_interval(report.held_out)} on "
+        f"{report.rows_held_out} held-out rows"
+    )
+    text = [Table(columns=columns, rows=rows, numbers=numbers), chosen, f"artifact {report.identity} in {out}"]
+    return Report(result={**msgspec.to_builtins(report), "out": str(out)}, text=text, seed=seed)
+
+
+def _interval(held_out: Any) -> str:
+    from penstock.output import short
+
+    return f"[{short(held_out.low)}, {short(held_out.high)}]"

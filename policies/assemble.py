@@ -1,0 +1,229 @@
+"""Put a log together: check every row once, and bring the rows into their canonical order.
+
+The fold, the Parquet reader and the importers all end here, so that a `Feedback` is sound whatever it came from.
+"""
+
+# N row, R request, M component of a quantity
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.choose import unit_hashes
+from policies.columns import Columns
+from policies.log import (
+    PENDING,
+    Feedback,
+    Numbers,
+    Places,
+    Ragged,
+    UnableToUseFeedback,
+    is_each_unit_one_row,
+    pick,
+    take_columns,
+)
+from policies.spec import PolicySpec, is_id
+
+
+def assemble(
+    spec: PolicySpec,
+    *,
+    columns: Columns,
+    actions: list[str | None],
+    propensity: Numbers,
+    rewards: Mapping[str, Numbers],
+    statuses: Mapping[str, list[str | None]] | None = None,
+    request_ids: list[str] | None = None,
+    request_rows: Places | None = None,
+    slots: list[str] | None = None,
+    units: list[str] | None = None,
+    steps: Places | None = None,
+    times: Places | None = None,
+    action_values: Numbers | None = None,
+    applied_actions: list[str | None] | None = None,
+    applied_values: Numbers | None = None,
+    probabilities: Ragged | None = None,
+    propensity_floor: Numbers | None = None,
+    policies: list[str | None] | None = None,
+    roles: list[str] | None = None,
+    fallbacks: list[str | None] | None = None,
+) -> Feedback:
+    """Make feedback of columns in any order; what a foreign log lacks takes the defaults of one.
+
+    Defaults: request_id = row number, one row per request, slot "", step and time 0, unit = request_id, status null
+    (pending where the reward is NaN), role live, propensity_floor NaN.
+
+    Raises:
+        UnableToUseFeedback: ids, propensities, actions or rewards are not what they must be; the message names the row
+            in the order given.
+    """
+    count = len(actions)
+    ids = [str(row) for row in range(count)] if request_ids is None else request_ids
+    rows = np.arange(count, dtype=np.int64) if request_rows is None else request_rows
+    names = [""] * count if slots is None else slots
+    owners = ids if units is None else units
+    fallback = [None] * count if fallbacks is None else fallbacks
+    policy = [None] * count if policies is None else policies
+    _check_ids(ids, names, owners, is_given=request_ids is not None)
+    _check_propensity(spec, propensity, actions, ids, fallback, policy)
+    _check_actions(spec, columns, actions, rows, names, ids)
+    named = {name: _checked_reward(name, values, ids) for name, values in rewards.items()}
+    hashes = unit_hashes(owners)
+    order = canonical_order(hashes, ids, names)
+    request_order, sorted_rows = _request_order(rows[order], columns.count)
+    sort = _Sorter(order)
+    unknown = np.full(count, np.nan)
+    return Feedback(
+        spec=spec,
+        request_ids=sort.texts(ids),
+        slots=sort.texts(names),
+        units=sort.texts(owners),
+        unit_hashes=hashes[order],
+        steps=np.zeros(count, dtype=np.int64) if steps is None else steps[order],
+        times=np.zeros(count, dtype=np.int64) if times is None else times[order],
+        columns=columns if _is_identity(request_order) else take_columns(columns, request_order),
+        request_rows=sorted_rows,
+        actions=sort.texts(actions),
+        action_values=None if action_values is None else action_values[order],
+        applied_actions=None if applied_actions is None else sort.texts(applied_actions),
+        applied_values=None if applied_values is None else applied_values[order],
+        propensity=propensity[order],
+        probabilities=None if probabilities is None else probabilities.take(order),
+        propensity_floor=(unknown if propensity_floor is None else propensity_floor)[order],
+        rewards={name: values[order] for name, values in named.items()},
+        statuses={name: sort.texts(_statuses(name, values, statuses)) for name, values in named.items()},
+        policies=sort.texts(policy),
+        roles=["live"] * count if roles is None else sort.texts(roles),
+        fallbacks=sort.texts(fallback),
+        is_row_unit=is_each_unit_one_row(hashes[order]),
+    )
+
+
+def canonical_order(hashes: NDArray[np.uint64], request_ids: Sequence[str], slots: Sequence[str]) -> Places:
+    """Return the rows in the order of (unit_hash, request_id, slot): int64 [N].
+
+    Raises:
+        UnableToUseFeedback: a choice is there twice.
+    """
+    order = np.argsort(hashes, kind="stable")
+    tied = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+    if not len(tied):
+        return order
+    bounds = np.flatnonzero(np.diff(tied, prepend=-2, append=len(order) + 2) > 1)
+    for start, stop in zip(tied[bounds[:-1]].tolist(), (tied[bounds[1:] - 1] + 2).tolist(), strict=True):
+        run = sorted(order[start:stop].tolist(), key=lambda row: (request_ids[row], slots[row]))
+        for one, other in zip(run, run[1:], strict=False):
+            if request_ids[one] == request_ids[other] and slots[one] == slots[other]:
+                raise UnableToUseFeedback(
+                    f"expected one row per request and slot, found request {request_ids[one]!r}, slot {slots[one]!r} "
+                    f"in rows {min(one, other)} and {max(one, other)}; drop one of them"
+                )
+        order[start:stop] = run
+    return order
+
+
+class _Sorter:
+    """Sorts columns of texts; a column that is one object is sorted once, and none when the order is there."""
+
+    def __init__(self, order: Places) -> None:
+        self._order = order
+        self._is_sorted = _is_identity(order)
+
+    def texts(self, values: list[Any]) -> list[Any]:
+        return values if self._is_sorted else list(pick(values, self._order))
+
+
+def _is_identity(order: Places) -> bool:
+    return bool((order == np.arange(len(order))).all())
+
+
+def _request_order(sorted_rows: Places, request_count: int) -> tuple[Places, Places]:
+    """Return the requests in the order of their rows, int64 [R], and each row's place among them, int64 [N]."""
+    is_first = np.diff(sorted_rows, prepend=-1) != 0
+    requests = sorted_rows[is_first]
+    if len(np.unique(requests)) != len(requests) or len(requests) != request_count:
+        raise UnableToUseFeedback("expected all rows of a request to name one unit, found a request with two units")
+    return requests, np.cumsum(is_first) - 1
+
+
+def _check_ids(ids: list[str], slots: list[str], units: list[str], *, is_given: bool) -> None:
+    for name, texts in (("request_id", ids if is_given else []), ("unit", [] if units is ids else units)):
+        distinct = set(texts)
+        if not all(map(is_id, distinct)):
+            row = next(row for row, text in enumerate(texts) if not is_id(text))
+            raise UnableToUseFeedback(f"{name} must be a text of 1 to 256 bytes, found {texts[row]!r} in row {row}")
+    wrong = {slot for slot in set(slots) if slot and not is_id(slot)}
+    if wrong:
+        raise UnableToUseFeedback(f"slot must be a text of at most 256 bytes, found {min(wrong)!r}")
+
+
+def _check_propensity(
+    spec: PolicySpec,
+    propensity: Numbers,
+    actions: list[str | None],
+    ids: list[str],
+    fallbacks: list[str | None],
+    policies: list[str | None],
+) -> None:
+    """Refuse what lies outside (0, 1], and a null where neither a fallback nor a policy of ours explains it."""
+    sound = (propensity > 0) & (propensity <= 1)
+    if sound.all():
+        return
+    for row in np.flatnonzero(~sound).tolist():
+        if np.isnan(propensity[row]) and (
+            spec.is_quantity or actions[row] is None or fallbacks[row] is not None or policies[row] is not None
+        ):
+            continue
+        found = "null" if np.isnan(propensity[row]) else f"{propensity[row]}"
+        raise UnableToUseFeedback(
+            f"propensity must lie in (0, 1], found {found} in row {row} (decision {ids[row]}). Log the probability of "
+            "each action that is taken; deterministic logs are evaluated with simulate."
+        )
+
+
+def _check_actions(
+    spec: PolicySpec, columns: Columns, actions: list[str | None], rows: Places, slots: list[str], ids: list[str]
+) -> None:
+    if spec.is_quantity:
+        return
+    if not spec.has_slots and any(slots):
+        row = next(row for row, slot in enumerate(slots) if slot)
+        raise UnableToUseFeedback(f"slot must be empty for one choice per request, found {slots[row]!r} in row {row}")
+    if columns.actions is None:
+        known = set(spec.actions.ids or ())
+        wrong = set(actions) - known - ({None} if spec.has_slots else set())
+        if wrong:
+            row = next(row for row, action in enumerate(actions) if action in wrong)
+            raise _not_eligible(actions[row], row, ids)
+        return
+    listed = [set(some) for some in columns.actions.ids] if columns.count else []
+    for row, (action, request) in enumerate(zip(actions, rows.tolist(), strict=True)):
+        is_whole = action is None and spec.has_slots and not slots[row]
+        if action not in listed[request] and not is_whole:
+            raise _not_eligible(action, row, ids)
+
+
+def _not_eligible(action: str | None, row: int, ids: list[str]) -> UnableToUseFeedback:
+    return UnableToUseFeedback(
+        f"the action must be among the eligible ones, found {action!r} in row {row} (decision {ids[row]}); "
+        "list it in 'eligible', or in the spec's ids"
+    )
+
+
+def _checked_reward(name: str, values: Numbers, ids: list[str]) -> Numbers:
+    if np.isinf(values).any():
+        row = int(np.isinf(values).argmax())
+        raise UnableToUseFeedback(
+            f"reward_{name} must be finite or null, found {values[row]} in row {row} (decision {ids[row]})"
+        )
+    return values
+
+
+def _statuses(name: str, values: Numbers, statuses: Mapping[str, list[str | None]] | None) -> list[str | None]:
+    given = None if statuses is None else statuses.get(name)
+    if given is not None:
+        return given
+    absent = np.isnan(values)
+    return [PENDING if is_absent else None for is_absent in absent.tolist()] if absent.any() else [None] * len(values)

@@ -1,0 +1,1 @@
+"""Foreign logs become feedback: one importer per format."""

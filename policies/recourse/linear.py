@@ -1,0 +1,277 @@
+"""A linear program as recourse, solved by HiGHS: the only importer of highspy on this floor.
+
+Every solve forgets the last one and starts from the stored basis (`clearSolver`, then `setBasis`): in a degenerate
+program a warm start ends in another vertex, and a decision would depend on its neighbors. An objective, a value or a
+dual is read only after the status says optimal. A row that is not optimal at first is solved again by fresh models
+(presolve, then interior point); the model that failed is thrown away, so that no later row can tell.
+
+Words of the status: `optimal`, `optimal_after_presolve`, `optimal_after_interior_point`, `infeasible`, `not_finite`.
+"""
+
+# B batch, P parameter, n column, m row, N component of the quantity, E touched entry
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.recourse.contract import Applied, Parameters, RecourseRefused
+from policies.recourse.parameters import ParameterReader, describe_not_finite
+from policies.recourse.program import Affine, Floats, Integers, ParametricProgram, Source, touched
+from policies.spec import PolicySpec
+
+_DEVEX = 1
+# Steepest edge prices every row anew from a given basis, which costs more than the few iterations that follow.
+_FIRST: Mapping[str, str | int] = {
+    "presolve": "off",
+    "solver": "simplex",
+    "simplex_dual_edge_weight_strategy": _DEVEX,
+}
+_RECOVERIES: tuple[tuple[str, Mapping[str, str | int]], ...] = (
+    ("optimal_after_presolve", {"presolve": "on", "solver": "simplex"}),
+    ("optimal_after_interior_point", {"presolve": "on", "solver": "ipx"}),
+)
+_ITERATION_LIMIT = 100_000  # a bound that no clock moves; stage programs take tens
+_OPTIMAL = highspy.HighsModelStatus.kOptimal
+_SOURCES: dict[str, Callable[[highspy.Highs, highspy.HighsSolution], Any]] = {
+    "column": lambda model, solution: solution.col_value,
+    "row_dual": lambda model, solution: solution.row_dual,
+    "column_dual": lambda model, solution: solution.col_dual,
+    "objective": lambda model, solution: model.getObjectiveValue(),
+}
+_STATUSES = tuple(highspy.HighsBasisStatus(code) for code in range(5))
+
+
+class LinearRecourse:
+    """Solve the program of each row and read the applied action and the outputs from its optimum.
+
+    It keeps one HiGHS model: not to be shared between threads.
+    """
+
+    kind = "linear"
+
+    def __init__(self, program: ParametricProgram, *, spec: PolicySpec) -> None:
+        """Prepare the model; the spec says what the parameters and outputs are called.
+
+        Raises:
+            RecourseRefused: the program and the spec name different things, or HiGHS does not take the program.
+        """
+        _check_outputs(program, spec)
+        self.outputs = spec.recourse.outputs if spec.recourse else ()
+        self._program = program
+        self._reader = ParameterReader(program.parameters, spec=spec)
+        self._changes = _Changes(program)
+        self._solver = _Solver(program)
+
+    def apply(
+        self, proposed: NDArray[np.float64], *, parameters: Parameters, seeds: NDArray[np.uint64] | None = None
+    ) -> Applied:
+        """Solve one program per row (see `Recourse.apply`); `seeds` are not used."""
+        z_BP = self._reader.read(proposed, parameters=parameters)
+        faults = describe_not_finite(z_BP, names=self._reader.names)
+        status = ["not_finite" if row in faults else "" for row in range(z_BP.shape[0])]
+        changes = self._changes.evaluate(np.where(np.isfinite(z_BP), z_BP, 0.0))
+        optima = _Optima(self._program, rows=z_BP.shape[0])
+        for row in range(z_BP.shape[0]):
+            if row not in faults:
+                status[row], detail = self._solver.solve(changes, row, optima)
+                faults |= {row: detail} if detail else {}
+        return self._read(proposed, optima, tuple(status), faults)
+
+    def _read(self, proposed: Floats, optima: "_Optima", status: tuple[str, ...], faults: Mapping[int, str]) -> Applied:
+        """Read values and outputs of all rows at once; every operation is elementwise, so no row sees another."""
+        outputs = {}
+        for readout, output in zip(self._program.readouts, self.outputs, strict=True):
+            values = optima.read(readout.source, readout.indices) * readout.scale
+            outputs[output.name] = values if output.names else values[:, 0]
+        columns = self._program.applied_columns
+        applied = optima.read("column", columns) if columns.size else proposed.copy()
+        applied[list(faults)] = np.nan
+        return Applied(values=applied, status=status, outputs=outputs, faults=faults)
+
+
+def load_linear(arrays: Mapping[str, NDArray[Any]], *, spec: PolicySpec) -> LinearRecourse:
+    """Return the recourse that `ParametricProgram.to_arrays` describes.
+
+    Raises:
+        RecourseRefused: an array is absent or wrong, or does not fit the spec.
+    """
+    return LinearRecourse(ParametricProgram.from_arrays(arrays), spec=spec)
+
+
+def with_stored_basis(program: ParametricProgram, *, reference: Floats) -> ParametricProgram:
+    """Return the program with the basis that is optimal at the parameters `reference` [P], where each solve will start.
+
+    The basis changes speed and, among equally good vertices, which one is taken; it is part of the artifact.
+
+    Raises:
+        RecourseRefused: the program has no optimum at the reference.
+    """
+    changes = _Changes(program).evaluate(np.asarray(reference, dtype=np.float64)[None, :])
+    model = _build(program, _FIRST)
+    changes.push(model, 0)
+    found = _run(model)
+    if found != _OPTIMAL:
+        raise RecourseRefused(f"no optimum at the reference parameters: HiGHS says {model.modelStatusToString(found)}")
+    basis = model.getBasis()
+    columns = np.array([int(status) for status in basis.col_status], dtype=np.int32)
+    return replace(
+        program, basis_columns=columns, basis_rows=np.array([int(s) for s in basis.row_status], dtype=np.int32)
+    )
+
+
+class _Changes:
+    """The bounds and costs that parameters move; `evaluate` for a batch, then `push` row by row."""
+
+    def __init__(self, program: ParametricProgram) -> None:
+        self._rows = touched(program.row_map)
+        self._columns = touched(program.column_lower_map, program.column_upper_map)
+        self._costs = touched(program.cost_map)
+        self._affine = (
+            Affine(program.row_lower, program.row_map, entries=self._rows),
+            Affine(program.row_upper, program.row_map, entries=self._rows),
+            Affine(program.column_lower, program.column_lower_map, entries=self._columns),
+            Affine(program.column_upper, program.column_upper_map, entries=self._columns),
+            Affine(program.cost, program.cost_map, entries=self._costs),
+        )
+
+    def evaluate(self, z_BP: Floats) -> "_Batch":
+        return _Batch(self._rows, self._columns, self._costs, [affine.evaluate(z_BP) for affine in self._affine])
+
+
+class _Batch:
+    """The moved bounds and costs of each row of a batch, [B, E] each."""
+
+    def __init__(self, rows: Integers, columns: Integers, costs: Integers, values_BE: list[Floats]) -> None:
+        self._rows, self._columns, self._costs = rows, columns, costs
+        self._row_lower, self._row_upper, self._column_lower, self._column_upper, self._cost = values_BE
+
+    def push(self, model: highspy.Highs, row: int) -> None:
+        """Set every bound and cost that parameters move to those of one row; nothing of an earlier row remains."""
+        if self._rows.size:
+            model.changeRowsBounds(self._rows.size, self._rows, self._row_lower[row], self._row_upper[row])
+        if self._columns.size:
+            model.changeColsBounds(self._columns.size, self._columns, self._column_lower[row], self._column_upper[row])
+        if self._costs.size:
+            model.changeColsCost(self._costs.size, self._costs, self._cost[row])
+
+
+class _Optima:
+    """What is read of each row's optimum: whole vectors for the sources that are needed, NaN until solved."""
+
+    def __init__(self, program: ParametricProgram, *, rows: int) -> None:
+        sizes = {"column": program.cost.size, "column_dual": program.cost.size, "row_dual": program.row_lower.size}
+        sources = {readout.source for readout in program.readouts} | (
+            {"column"} if program.applied_columns.size else set()
+        )
+        self._values = {source: np.full((rows, sizes.get(source, 1)), np.nan) for source in sources}
+
+    def take(self, model: highspy.Highs, row: int) -> None:
+        solution = model.getSolution()
+        for source, values in self._values.items():
+            values[row] = _SOURCES[source](model, solution)
+
+    def read(self, source: Source, indices: Integers) -> Floats:
+        """Return entries of one source, [B, K] float64; + 0.0 leaves no negative zero."""
+        return self._values[source][:, indices] + 0.0
+
+
+class _Solver:
+    """One HiGHS model that is set to a row, solved from the stored basis and read."""
+
+    def __init__(self, program: ParametricProgram) -> None:
+        self._program = program
+        self._basis = highspy.HighsBasis()
+        self._basis.col_status = [_STATUSES[code] for code in program.basis_columns]
+        self._basis.row_status = [_STATUSES[code] for code in program.basis_rows]
+        self._basis.valid = True
+        self._model = self._fresh()
+
+    def solve(self, changes: _Batch, row: int, optima: _Optima) -> tuple[str, str]:
+        """Solve one row; return its status and, when there is no optimum, what was found instead."""
+        model = self._model
+        changes.push(model, row)
+        model.clearSolver()
+        model.setBasis(self._basis)
+        found = _run(model)
+        if found == _OPTIMAL:
+            optima.take(model, row)
+            return "optimal", ""
+        self._model = self._fresh()
+        return self._recover(changes, row, optima, first=model.modelStatusToString(found))
+
+    def _recover(self, changes: _Batch, row: int, optima: _Optima, *, first: str) -> tuple[str, str]:
+        findings = [first]
+        for status, options in _RECOVERIES:
+            model = _build(self._program, options)
+            changes.push(model, row)
+            found = _run(model)
+            if found == _OPTIMAL:
+                optima.take(model, row)
+                return status, ""
+            findings.append(model.modelStatusToString(found))
+        tried = "from the stored basis, after presolve, by interior point"
+        return "infeasible", f"expected an optimum of the linear recourse, HiGHS found {', '.join(findings)} ({tried})"
+
+    def _fresh(self) -> highspy.Highs:
+        model = _build(self._program, _FIRST)
+        if model.setBasis(self._basis) != highspy.HighsStatus.kOk:
+            raise RecourseRefused(
+                "recourse arrays 'basis_columns' and 'basis_rows': HiGHS does not take them as a basis"
+            )
+        return model
+
+
+def _run(model: highspy.Highs) -> highspy.HighsModelStatus:
+    """Run and return the model's status; a run that fails outright has none."""
+    return model.getModelStatus() if model.run() != highspy.HighsStatus.kError else highspy.HighsModelStatus.kNotset
+
+
+def _build(program: ParametricProgram, options: Mapping[str, str | int]) -> highspy.Highs:
+    model = _quiet_model()
+    for name, value in options.items():
+        model.setOptionValue(name, value)
+    if model.passModel(_to_highs(program)) == highspy.HighsStatus.kError:
+        raise RecourseRefused("HiGHS does not take the linear program of recourse.npz; build it again")
+    return model
+
+
+def _quiet_model() -> highspy.Highs:
+    """Return an empty model that prints nothing and solves serially.
+
+    HiGHS keeps one pool of threads per process and fails any run that asks for another size than the pool has. So the
+    empty run asks for one thread, which sizes the pool if nobody has; after that any size will do, for a serial
+    simplex uses none of it.
+    """
+    model = highspy.Highs()
+    for name, value in (("output_flag", False), ("parallel", "off"), ("threads", 1)):
+        model.setOptionValue(name, value)
+    model.run()
+    model.setOptionValue("threads", 0)
+    model.setOptionValue("simplex_iteration_limit", _ITERATION_LIMIT)
+    return model
+
+
+def _to_highs(program: ParametricProgram) -> highspy.HighsLp:
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = program.cost.size, program.row_lower.size
+    lp.col_cost_, lp.col_lower_, lp.col_upper_ = program.cost, program.column_lower, program.column_upper
+    lp.row_lower_, lp.row_upper_ = program.row_lower, program.row_upper
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.num_col_, lp.a_matrix_.num_row_ = lp.num_col_, lp.num_row_
+    lp.a_matrix_.start_, lp.a_matrix_.index_ = program.matrix.indptr, program.matrix.indices
+    lp.a_matrix_.value_ = program.matrix.data
+    return lp
+
+
+def _check_outputs(program: ParametricProgram, spec: PolicySpec) -> None:
+    said = [(output.name, max(1, len(output.names))) for output in spec.recourse.outputs] if spec.recourse else []
+    found = [(readout.name, readout.scale.size) for readout in program.readouts]
+    if said != found:
+        raise RecourseRefused(f"recourse outputs (name, size): the spec says {said}, recourse.npz has {found}")
+    size, quantity = program.applied_columns.size, len(spec.actions.names)
+    if size not in (0, quantity):
+        raise RecourseRefused(f"recourse array 'applied_columns': expected none or {quantity} columns, found {size}")

@@ -1,0 +1,1 @@
+"""The deciding floor: receive, decide, record, join, assess. Read `contract.py` first."""

@@ -1,0 +1,52 @@
+"""First verb: bytes become requests, or faults with a reason; nothing is dropped.
+
+The version is read before the content, the size before the version. What a request's fields hold is checked later, by
+the encoder, against the spec of its domain.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from policies.events import MAX_REQUEST_BYTES, DecisionRequest, Fault, UnableToDecode, from_bytes
+from serving.contract import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """Hold a batch of messages, the requests among them, and why the others are none.
+
+    `requests[i]` was read from `messages[places[i]]`; `faults` has the place, the fault and the request's id if legible.
+    """
+
+    messages: Sequence[Message]
+    requests: list[DecisionRequest]
+    places: list[int]
+    faults: dict[int, tuple[Fault, str | None]]
+
+
+def receive(messages: Sequence[Message], *, known_domains: Collection[str]) -> Received:
+    """Decode messages into requests; each message ends among the requests or among the faults."""
+    requests: list[DecisionRequest] = []
+    places: list[int] = []
+    faults: dict[int, tuple[Fault, str | None]] = {}
+    for place, message in enumerate(messages):
+        try:
+            request = _read(message.value, known_domains)
+        except UnableToDecode as error:
+            faults[place] = (error.fault, error.request_id)
+        else:
+            requests.append(request)
+            places.append(place)
+    return Received(messages=messages, requests=requests, places=places, faults=faults)
+
+
+def _read(value: bytes, known_domains: Collection[str]) -> DecisionRequest:
+    if len(value) > MAX_REQUEST_BYTES:
+        fault = Fault("oversize", f"a request has at most {MAX_REQUEST_BYTES} bytes, found {len(value)}")
+        raise UnableToDecode(fault)
+    request = from_bytes(value, DecisionRequest)
+    if request.domain not in known_domains:
+        served = ", ".join(sorted(known_domains))
+        fault = Fault("unknown_domain", f"domain {request.domain!r} is not in the catalogue; it has {served}")
+        raise UnableToDecode(fault, request_id=request.request_id)
+    return request

@@ -1,0 +1,68 @@
+import subprocess
+import sys
+from types import ModuleType
+
+import msgspec
+import pytest
+
+from optimizer import registry
+from optimizer.registry import RECIPES, UnableToImportRecipe, UnknownRecipe, UnknownSetting, load_recipe, make_settings
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    epochs: int = 30
+    floor: float | None = None
+    objective: str = "ips"
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_registered_recipe_offers_settings_with_defaults_and_train(name: str) -> None:
+    recipe = load_recipe(name)
+    assert issubclass(recipe.SETTINGS, msgspec.Struct)
+    recipe.SETTINGS()
+    assert callable(recipe.train)
+
+
+def test_an_unknown_recipe_names_the_nearest_known_one() -> None:
+    with pytest.raises(UnknownRecipe, match="no recipe 'loged_bandit'; did you mean 'logged_bandit'"):
+        load_recipe("loged_bandit")
+
+
+def test_a_name_like_no_other_lists_what_is_known() -> None:
+    with pytest.raises(UnknownRecipe, match="no recipe 'xyz'; known: ") as caught:
+        load_recipe("xyz")
+    assert caught.value.exit_code == 2
+
+
+def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_torch(name: str) -> ModuleType:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(registry, "import_module", without_torch)
+    with pytest.raises(UnableToImportRecipe, match=r"needs torch, .*pip install 'penstock\[train\]'"):
+        load_recipe("logged_bandit")
+
+
+def test_a_fault_of_our_own_is_not_taken_for_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.RECIPES, "probe", "optimizer.absent_recipe")
+    with pytest.raises(ModuleNotFoundError, match="absent_recipe"):
+        load_recipe("probe")
+
+
+def test_listing_the_recipes_does_not_import_torch() -> None:
+    code = "import sys, optimizer.registry; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_texts_become_the_settings_types() -> None:
+    assert make_settings(Settings, {"epochs": "7", "floor": "0.5"}) == Settings(epochs=7, floor=0.5)
+
+
+def test_an_unknown_setting_names_the_nearest() -> None:
+    with pytest.raises(UnknownSetting, match="no setting 'epoch'; did you mean 'epochs'"):
+        make_settings(Settings, {"epoch": 3})
+
+
+def test_a_setting_of_the_wrong_type_is_refused_by_name() -> None:
+    with pytest.raises(UnknownSetting, match="epochs"):
+        make_settings(Settings, {"epochs": "many"})
