@@ -137,7 +137,7 @@ class Recipe(Protocol[SettingsT]):
     def train(
         self, log: Path | None, *, spec: PolicySpec | None, out: Path, settings: SettingsT, progress: Progress
     ) -> TrainReport:
-        """Train and write an artifact into `out`, with `training.json` beside its files.
+        """Train and write an artifact into `out`, with `evaluation.json` beside its files.
 
         `log` is for recipes that learn from feedback; the others simulate and take None.
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_origin
 
 import msgspec
 
@@ -54,7 +54,7 @@ def load_recipe(name: str) -> "Recipe[Any]":
 
 
 def make_settings(kind: type[msgspec.Struct], values: Mapping[str, object]) -> msgspec.Struct:
-    """Make a recipe's settings of named values, texts included; what is not named keeps its default.
+    """Make a recipe's settings of named values, texts included (lists with commas); the others keep their defaults.
 
     Raises:
         UnknownSetting: a name is not a setting (the message names the nearest) or a value is not of its type.
@@ -68,10 +68,17 @@ def make_settings(kind: type[msgspec.Struct], values: Mapping[str, object]) -> m
     for name in values:
         if name not in known:
             raise UnknownSetting(f"there is no setting {name!r}{_nearest(name, known)}; known: {', '.join(known)}")
+    kinds = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    lists = {name: _split(value) for name, value in values.items() if get_origin(kinds[name]) is tuple}
     try:
-        return msgspec.convert(dict(values), type=kind, strict=False)
+        return msgspec.convert({**values, **lists}, type=kind, strict=False)
     except msgspec.ValidationError as error:
         raise UnknownSetting(f"a setting has a wrong value: {error}") from error
+
+
+def _split(value: object) -> object:
+    """Split a text at its commas, as `--pulls 0.3,0.03` gives it."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _nearest(name: str, known: Mapping[str, str] | tuple[str, ...]) -> str:

@@ -1,1 +1,1 @@
-"""The front door: the command line, one file per verb in `commands/`. It imports the floors lazily and holds no logic."""
+"""The front door: the command line, one file per verb in `commands/`; it imports the floors lazily, holds no logic."""

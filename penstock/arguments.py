@@ -1,4 +1,4 @@
-"""What the verbs' command lines share: names of the verbs, helpers that add or check arguments. Only argparse is used."""
+"""What the verbs' command lines share: their names, helpers that add or check arguments. Only argparse is imported."""
 
 import argparse
 from collections.abc import Sequence
@@ -90,6 +90,20 @@ def number(text: str, *, flag: str) -> float:
     if not abs(value) < float("inf"):
         raise UsageProblem(f"{flag} must be a finite number, found {text!r}")
     return value
+
+
+def whole_number(text: str, *, flag: str, least: int) -> int:
+    """Read a whole number from a least one up.
+
+    Raises:
+        UsageProblem: the text is not one.
+
+    >>> whole_number("256", flag="--batch-size", least=1)
+    256
+    """
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise UsageProblem(f"{flag} must be a whole number of at least {least}, found {text!r}")
+    return int(text)
 
 
 def bounds(text: str, *, flag: str) -> tuple[float, float]:

@@ -52,5 +52,7 @@ def load_one(artifact: Path | None, *, catalogue: Path | None, salt_file: Path |
     identities = {seat.live.policy for seat in alone.domains.values()}
     known = {seat.policy for one in line.domains.values() for seat in (one.live, one.canary, one.shadow) if seat}
     if not identities <= known:
-        raise UnableToLineUp(f"the artifact {min(identities)} is not in the catalogue, which has {', '.join(sorted(known))}")
+        raise UnableToLineUp(
+            f"the artifact {min(identities)} is not in the catalogue, which has {', '.join(sorted(known))}"
+        )
     return line

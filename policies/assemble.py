@@ -6,7 +6,8 @@ The fold, the Parquet reader and the importers all end here, so that a `Feedback
 # N row, R request, M component of a quantity
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from policies.log import (
     Ragged,
     UnableToUseFeedback,
     is_each_unit_one_row,
-    pick,
+    pick_rows,
     take_columns,
 )
 from policies.spec import PolicySpec, is_id
@@ -64,40 +65,50 @@ def assemble(
     rows = np.arange(count, dtype=np.int64) if request_rows is None else request_rows
     names = [""] * count if slots is None else slots
     owners = ids if units is None else units
-    fallback = [None] * count if fallbacks is None else fallbacks
-    policy = [None] * count if policies is None else policies
+    nobody: list[str | None] = [None] * count
+    fallback = nobody if fallbacks is None else fallbacks
+    policy = nobody if policies is None else policies
     _check_ids(ids, names, owners, is_given=request_ids is not None)
     _check_propensity(spec, propensity, actions, ids, fallback, policy)
     _check_actions(spec, columns, actions, rows, names, ids)
-    named = {name: _checked_reward(name, values, ids) for name, values in rewards.items()}
-    hashes = unit_hashes(owners)
-    order = canonical_order(hashes, ids, names)
-    request_order, sorted_rows = _request_order(rows[order], columns.count)
-    sort = _Sorter(order)
-    unknown = np.full(count, np.nan)
-    return Feedback(
+    _check_rewards(rewards, ids)
+    draft = Feedback(
         spec=spec,
-        request_ids=sort.texts(ids),
-        slots=sort.texts(names),
-        units=sort.texts(owners),
-        unit_hashes=hashes[order],
-        steps=np.zeros(count, dtype=np.int64) if steps is None else steps[order],
-        times=np.zeros(count, dtype=np.int64) if times is None else times[order],
-        columns=columns if _is_identity(request_order) else take_columns(columns, request_order),
-        request_rows=sorted_rows,
-        actions=sort.texts(actions),
-        action_values=None if action_values is None else action_values[order],
-        applied_actions=None if applied_actions is None else sort.texts(applied_actions),
-        applied_values=None if applied_values is None else applied_values[order],
-        propensity=propensity[order],
-        probabilities=None if probabilities is None else probabilities.take(order),
-        propensity_floor=(unknown if propensity_floor is None else propensity_floor)[order],
-        rewards={name: values[order] for name, values in named.items()},
-        statuses={name: sort.texts(_statuses(name, values, statuses)) for name, values in named.items()},
-        policies=sort.texts(policy),
-        roles=["live"] * count if roles is None else sort.texts(roles),
-        fallbacks=sort.texts(fallback),
-        is_row_unit=is_each_unit_one_row(hashes[order]),
+        request_ids=ids,
+        slots=names,
+        units=owners,
+        unit_hashes=unit_hashes(owners),
+        steps=np.zeros(count, dtype=np.int64) if steps is None else steps,
+        times=np.zeros(count, dtype=np.int64) if times is None else times,
+        columns=columns,
+        request_rows=rows,
+        actions=actions,
+        action_values=action_values,
+        applied_actions=applied_actions,
+        applied_values=applied_values,
+        propensity=propensity,
+        probabilities=probabilities,
+        propensity_floor=np.full(count, np.nan) if propensity_floor is None else propensity_floor,
+        rewards=rewards,
+        statuses={name: _statuses(name, values, statuses) for name, values in rewards.items()},
+        policies=policy,
+        roles=["live"] * count if roles is None else roles,
+        fallbacks=fallback,
+        is_row_unit=False,
+    )
+    return _in_order(draft)
+
+
+def _in_order(draft: Feedback) -> Feedback:
+    """Return the rows in their canonical order, and the requests in the order of their rows."""
+    order = canonical_order(draft.unit_hashes, draft.request_ids, draft.slots)
+    requests, request_rows = _request_order(draft.request_rows[order], draft.columns.count)
+    is_row_unit = is_each_unit_one_row(draft.unit_hashes[order])
+    if _is_identity(order) and _is_identity(requests):
+        return replace(draft, is_row_unit=is_row_unit)
+    columns = take_columns(draft.columns, requests)
+    return replace(
+        draft, **pick_rows(draft, order), columns=columns, request_rows=request_rows, is_row_unit=is_row_unit
     )
 
 
@@ -114,7 +125,7 @@ def canonical_order(hashes: NDArray[np.uint64], request_ids: Sequence[str], slot
     bounds = np.flatnonzero(np.diff(tied, prepend=-2, append=len(order) + 2) > 1)
     for start, stop in zip(tied[bounds[:-1]].tolist(), (tied[bounds[1:] - 1] + 2).tolist(), strict=True):
         run = sorted(order[start:stop].tolist(), key=lambda row: (request_ids[row], slots[row]))
-        for one, other in zip(run, run[1:], strict=False):
+        for one, other in pairwise(run):
             if request_ids[one] == request_ids[other] and slots[one] == slots[other]:
                 raise UnableToUseFeedback(
                     f"expected one row per request and slot, found request {request_ids[one]!r}, slot {slots[one]!r} "
@@ -122,17 +133,6 @@ def canonical_order(hashes: NDArray[np.uint64], request_ids: Sequence[str], slot
                 )
         order[start:stop] = run
     return order
-
-
-class _Sorter:
-    """Sorts columns of texts; a column that is one object is sorted once, and none when the order is there."""
-
-    def __init__(self, order: Places) -> None:
-        self._order = order
-        self._is_sorted = _is_identity(order)
-
-    def texts(self, values: list[Any]) -> list[Any]:
-        return values if self._is_sorted else list(pick(values, self._order))
 
 
 def _is_identity(order: Places) -> bool:
@@ -212,13 +212,13 @@ def _not_eligible(action: str | None, row: int, ids: list[str]) -> UnableToUseFe
     )
 
 
-def _checked_reward(name: str, values: Numbers, ids: list[str]) -> Numbers:
-    if np.isinf(values).any():
-        row = int(np.isinf(values).argmax())
-        raise UnableToUseFeedback(
-            f"reward_{name} must be finite or null, found {values[row]} in row {row} (decision {ids[row]})"
-        )
-    return values
+def _check_rewards(rewards: Mapping[str, Numbers], ids: list[str]) -> None:
+    for name, values in rewards.items():
+        if np.isinf(values).any():
+            row = int(np.isinf(values).argmax())
+            raise UnableToUseFeedback(
+                f"reward_{name} must be finite or null, found {values[row]} in row {row} (decision {ids[row]})"
+            )
 
 
 def _statuses(name: str, values: Numbers, statuses: Mapping[str, list[str | None]] | None) -> list[str | None]:

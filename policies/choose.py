@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 Purpose = Literal["draw", "canary", "fold", "shard"]
 
 ONE = 1 << 32
-SUM_TOLERANCE = 1e-3
-"""Probabilities of a row may miss one by this much (float32 graphs miss it by 2e-7) before the row is refused."""
+SUM_TOLERANCE = 1e-5
+"""Probabilities of a row may miss one by this much (float32 graphs miss it by 2e-7) before the row is refused.
+
+What is missing or too much goes to the first largest cell, which has at least 1 / A: so that cell stays positive for
+any number of actions below 100,000, more than a request of the largest size can name.
+"""
 
 MAX_SALT_BYTES = 64
 FOLD_COUNT = 5
@@ -66,7 +70,7 @@ def unit_hashes(units: Iterable[str], *, purpose: Literal["shard", "fold"] = "sh
 
 def is_in_share(unit: str, *, share: float, salt: bytes) -> bool:
     """Say whether a unit belongs to the canary's share of the units."""
-    return keyed("canary", salt, unit) / 2.0**64 < share
+    return keyed("canary", salt, unit) < share * 2.0**64  # a whole number against a float: exact in Python
 
 
 def to_lattice(probabilities: NDArray[np.floating]) -> NDArray[np.int64]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.errors import ContentRefused
-from policies.events import DecisionRequest, Fault, Reason, Table
-from policies.spec import PolicySpec, is_id
+from policies.events import DecisionRequest, Fault, Reason, Table, shorten
+from policies.spec import MAX_ID_BYTES, PolicySpec, is_id
 
 Values = Sequence[Any] | NDArray[Any]
 
@@ -67,8 +67,38 @@ def columns_of(requests: Sequence[DecisionRequest], *, spec: PolicySpec) -> Colu
         request={f.name: _column(fields, f.name) for f in spec.on("request")},
         actions=_actions(requests, spec),
         slots=_slots(requests, spec),
-        eligible=_eligible(requests),
+        eligible=None if spec.is_quantity else _eligible(requests),
     )
+
+
+def table_of(ids: list[list[str]], *, fields: Mapping[str, Values], is_sorted: bool = True) -> TableColumns:
+    """Return a table of each request's ids and, end to end and in the order sent, the values of each field.
+
+    The ids of own actions and of slots are brought into canonical order (sorted by their UTF-8 bytes, which is how
+    Python sorts texts); fixed ids are located by the encoder and stay as sent: `is_sorted` false.
+
+    >>> table_of([["b", "a"], ["c"]], fields={"cost": [1.0, 2.0, 3.0]}).order.tolist()
+    [1, 0, 2]
+    """
+    lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+    ordered = [sorted(row) for row in ids] if is_sorted else ids
+    order = None if ordered == ids else _order(ids, lengths)
+    return TableColumns(lengths=lengths, ids=ordered, order=order, fields=fields)
+
+
+def are_ids(ids: Sequence[Any]) -> bool:
+    """Say whether all are ids, looking at each one only where a glance does not settle it.
+
+    >>> are_ids(["a", "b"]), are_ids(["a", ""]), are_ids(["a", 1])
+    (True, False, False)
+    """
+    try:
+        joined = "".join(ids)
+    except TypeError:
+        return False
+    if joined.isascii() and "\x00" not in joined and all(ids):
+        return len(joined) <= MAX_ID_BYTES or max(map(len, ids)) <= MAX_ID_BYTES
+    return all(map(is_id, ids))
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
@@ -82,77 +112,92 @@ def _actions(requests: Sequence[DecisionRequest], spec: PolicySpec) -> TableColu
     if spec.is_quantity:
         return None
     tables = [request.actions for request in requests]
-    if spec.actions.ids is not None:
-        if all(table is None for table in tables):
-            return None
-        whole: Table = {ID: list(spec.actions.ids)}
-        tables = [whole if table is None else table for table in tables]
-    sent = tuple(f.name for f in spec.on("action"))
-    return _table(tables, what="actions", names=sent, is_sorted=spec.actions.ids is None)
+    names = [f.name for f in spec.on("action")]
+    if spec.actions.ids is None:
+        return _table(tables, what="actions", names=names, is_sorted=True)
+    if all(table is None for table in tables):
+        return None
+    whole: Table = {ID: list(spec.actions.ids)}
+    listed = [whole if table is None else table for table in tables]
+    return _table(listed, what="actions", names=names, is_sorted=False)
 
 
 def _slots(requests: Sequence[DecisionRequest], spec: PolicySpec) -> TableColumns | None:
     if not spec.has_slots:
         return None
-    names = tuple(f.name for f in spec.on("slot"))
+    names = [f.name for f in spec.on("slot")]
     return _table([request.slots for request in requests], what="slots", names=names, is_sorted=True)
 
 
-def _table(tables: Sequence[Table | None], *, what: str, names: tuple[str, ...], is_sorted: bool) -> TableColumns:
+def _table(tables: Sequence[Table | None], *, what: str, names: list[str], is_sorted: bool) -> TableColumns:
     present = [_check_table(table, what=what, row=row) for row, table in enumerate(tables)]
-    ids = [table[ID] for table in present]
-    lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
-    order = _order(ids, lengths) if is_sorted else None
-    return TableColumns(
-        lengths=lengths,
-        ids=ids if order is None else [sorted(row) for row in ids],
-        order=order,
-        fields={name: column for name in names if (column := _flat(present, name)) is not None},
-    )
+    fields = {name: column for name in names if (column := _flat(present, name)) is not None}
+    return table_of([table[ID] for table in present], fields=fields, is_sorted=is_sorted)
 
 
 def _check_table(table: Table | None, *, what: str, row: int) -> Table:
-    if table is None or ID not in table:
-        raise UnableToEncode("missing_field", f"{what} must be given as columns with 'id'", row=row)
+    if table is None:
+        raise UnableToEncode("missing_field", f"{what} must be given as columns with 'id', found none", row=row)
+    if type(table) is not dict:
+        raise UnableToEncode("wrong_type", f"{what} must be columns by name, found {shorten(table)}", row=row)
+    if ID not in table:
+        found = shorten(list(table))
+        raise UnableToEncode("missing_field", f"{what} must be given as columns with 'id', found {found}", row=row)
     ids = table[ID]
-    if not are_ids(ids):
-        raise UnableToEncode("empty_id", f"{what}.id must hold texts of 1 to 256 bytes without U+0000", row=row)
-    if not ids:
-        raise UnableToEncode("no_eligible_action", f"{what}.id is empty", row=row)
-    if len(set(ids)) != len(ids):
-        raise UnableToEncode("wrong_type", f"{what}.id names an id twice", row=row)
-    for name, values in table.items():
-        if name != ELIGIBLE and len(values) != len(ids):
-            detail = f"{what}.{name} has {len(values)} values, {what}.id has {len(ids)}"
-            raise UnableToEncode("unequal_columns", detail, row=row)
+    if type(ids) is not list:
+        _check_columns(table, what=what, row=row)
+    count = len(ids)
+    for values in table.values():
+        if type(values) is not list or len(values) != count:
+            _check_columns(table, what=what, row=row)
+            break
+    if not ids or not are_ids(ids) or len(set(ids)) != count:
+        raise _refuse_ids(ids, what=what, row=row)
     return table
 
 
-def are_ids(ids: Sequence[Any]) -> bool:
-    """Say whether all are ids, looking at each one only where a glance does not settle it."""
-    if not set(map(type, ids)) <= {str}:
-        return False
-    sizes = set(map(len, ids))
-    if sizes and (0 in sizes or max(sizes) > 64 or "\x00" in "".join(ids)):
-        return all(map(is_id, ids))
-    return True
+def _check_columns(table: Table, *, what: str, row: int) -> None:
+    """Refuse a column that is no list or has another length than the ids; the eligible matrix has its own shape."""
+    count = len(table[ID]) if type(table[ID]) is list else 0
+    for name, values in table.items():
+        if type(values) is not list:
+            raise UnableToEncode("wrong_type", f"{what}.{name} must be a list, found {shorten(values)}", row=row)
+        if len(values) != count and name != ELIGIBLE:
+            detail = f"{what}.{name} must have {count} values, as many as {what}.id, found {len(values)}"
+            raise UnableToEncode("unequal_columns", detail, row=row)
 
 
-def _order(ids: Sequence[list[str]], lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    if all(row == sorted(row) for row in ids):
-        return None
-    starts = np.cumsum(lengths) - lengths
+def _refuse_ids(ids: list[Any], *, what: str, row: int) -> UnableToEncode:
+    if not ids:
+        return UnableToEncode("no_eligible_action", f"{what}.id must name at least one, found none", row=row)
+    for value in ids:
+        if not isinstance(value, str):
+            detail = f"{what}.id must hold texts, found {shorten(value)}"
+            return UnableToEncode("wrong_type", detail, row=row)
+        if not is_id(value):
+            detail = f"{what}.id must hold texts of 1 to {MAX_ID_BYTES} bytes without U+0000, found {shorten(value)}"
+            return UnableToEncode("empty_id", detail, row=row)
+    twice = next(value for place, value in enumerate(ids) if value in ids[:place])
+    return UnableToEncode("wrong_type", f"{what}.id must name an id once, found {shorten(twice)} twice", row=row)
+
+
+def _order(ids: Sequence[list[str]], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     within = [sorted(range(len(row)), key=row.__getitem__) for row in ids]
-    return np.fromiter(chain.from_iterable(within), np.int64, int(lengths.sum())) + np.repeat(starts, lengths)
+    order = np.fromiter(chain.from_iterable(within), np.int64, int(lengths.sum()))
+    return order + np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 def _flat(tables: Sequence[Table], name: str) -> list[Any] | None:
     """Return one column of all tables end to end; None where no table has it, null values where some do not."""
-    if all(name in table for table in tables):
-        return list(chain.from_iterable(table[name] for table in tables))
-    if not any(name in table for table in tables):
-        return None
-    return list(chain.from_iterable(table.get(name, [None] * len(table[ID])) for table in tables))
+    flat: list[Any] = []
+    try:
+        for table in tables:
+            flat += table[name]
+    except KeyError:
+        if not any(name in table for table in tables):
+            return None
+        return list(chain.from_iterable(table.get(name, [None] * len(table[ID])) for table in tables))
+    return flat
 
 
 def _eligible(requests: Sequence[DecisionRequest]) -> list[list[list[bool]] | None] | None:

@@ -5,75 +5,63 @@ so that decisions joined to outcomes are all that learning, replay and audit nee
 version; this version and the one before it are readable.
 """
 
-import json
-import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, TypeVar
+from math import isfinite
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_type_hints
 
 import msgspec
 
-from policies.errors import ContentRefused
-from policies.spec import is_id
+from policies.faults import Fault as Fault
+from policies.faults import Reason as Reason
+from policies.faults import UnableToDecode as UnableToDecode
+from policies.faults import explain, readable_id, version_fault
+from policies.faults import shorten as shorten
+from policies.spec import MAX_ID_BYTES, is_id
 
 SCHEMA_VERSION = 1
 OLDEST_READABLE = max(1, SCHEMA_VERSION - 1)
 MAX_REQUEST_BYTES = 512 * 1024
 MAX_RESULT_BYTES = 1_000_000
 MAX_ORIGINAL_BYTES = 64 * 1024
+EARLIEST, LATEST = -62_135_683_200_000_000, 253_402_387_199_999_999
+"""The microseconds of the years 1 to 9999, with a day to spare for offsets of ISO-8601: what calendars can hold."""
 
-Reason = Literal[
-    "not_json",
-    "schema_version",
-    "missing_field",
-    "wrong_type",
-    "out_of_range",
-    "not_finite",
-    "unequal_columns",
-    "empty_id",
-    "unknown_domain",
-    "no_eligible_action",
-    "duplicate_conflict",
-    "oversize",
-    "policy_not_finite",
-    "recourse_infeasible",
-    "deadline",
-    "kill",
-]
 FallbackReason = Literal["deadline", "kill", "recourse_infeasible"]
 Role = Literal["live", "canary", "shadow"]
 Number = float | int
-Value = Any
+Value = Annotated[
+    Any,
+    msgspec.Meta(
+        description="A number, a category, a list (vector or sequence) or a list of lists (sequence of vectors).",
+        extra_json_schema={"type": ["number", "string", "array", "null"]},
+    ),
+]
 Table = dict[str, list[Any]]
-Time = int | str
-
-
-class Fault(NamedTuple):
-    """Say why a record was refused: a reason from the closed list, and what was found."""
-
-    reason: Reason
-    detail: str
-
-
-class UnableToDecode(ContentRefused):
-    """Some bytes are not the record that was expected; `fault` says why."""
-
-    def __init__(self, fault: Fault, *, request_id: str | None = None) -> None:
-        super().__init__(f"{fault.reason}: {fault.detail}")
-        self.fault = fault
-        self.request_id = request_id
+Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Microseconds = Annotated[int, msgspec.Meta(ge=EARLIEST, le=LATEST, description="Microseconds since 1970 in UTC.")]
+Iso = Annotated[str, msgspec.Meta(description="ISO-8601; UTC where it has no offset.", examples=["2026-01-31T06:00Z"])]
+Time: TypeAlias = Microseconds | Iso
+Id = Annotated[
+    str,
+    msgspec.Meta(
+        description="1 to 256 bytes of UTF-8 without U+0000.",
+        extra_json_schema={"minLength": 1, "maxLength": MAX_ID_BYTES, "pattern": "^[^\\u0000]+$"},
+    ),
+]
 
 
 class DecisionRequest(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """Ask for a decision on one unit at one step, with the fields that the spec names."""
 
     schema_version: int = SCHEMA_VERSION
-    request_id: str
+    request_id: Id
     domain: str
     time: Time
-    unit: str
-    step: int = 0
+    unit: Id
+    step: Whole = 0
     deadline: Time | None = None
-    supersedes: str | None = None
+    supersedes: Id | None = None
     fields: dict[str, Value] = {}
     actions: Table | None = None
     slots: Table | None = None
@@ -129,10 +117,10 @@ class Outcome(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """Record what came of a decision, by revision; a reward that is null is retracted."""
 
     schema_version: int = SCHEMA_VERSION
-    request_id: str
+    request_id: Id
     slot: str = ""
     domain: str
-    revision: int = 0
+    revision: Whole = 0
     time: Time
     rewards: dict[str, float | None]
     final: bool = False
@@ -159,14 +147,6 @@ _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
 }
 
 
-class _Version(msgspec.Struct, gc=False):
-    schema_version: Any = SCHEMA_VERSION
-    request_id: Any = None
-
-
-_VERSION = msgspec.json.Decoder(_Version)
-
-
 def to_bytes(record: Record) -> bytes:
     """Encode a record as one line of JSON.
 
@@ -175,10 +155,16 @@ def to_bytes(record: Record) -> bytes:
     True
 
     Raises:
-        ValueError: a float is not finite (JSON would say null, which means something else).
+        ValueError: a float is not finite (JSON would say null, which means something else), or a bool is a number.
     """
+    fault = _check_numbers(record)
+    if fault is not None:
+        raise ValueError(f"{fault.reason}: {fault.detail}")
     data = _ENCODER.encode(record)
-    return data if b"\n" not in data else data.replace(b"\n", b" ")
+    if isinstance(record, Decision) and (b"\n" in data or b"\r" in data):
+        one_line = msgspec.structs.replace(record, request=msgspec.Raw(compact(bytes(record.request))))
+        return _ENCODER.encode(one_line)
+    return data
 
 
 def from_bytes(data: bytes, kind: type[R]) -> R:
@@ -191,11 +177,13 @@ def from_bytes(data: bytes, kind: type[R]) -> R:
     """
     try:
         record: R = _DECODERS[kind].decode(data)
+        if not data.isascii():
+            str(data, "utf-8")  # the decoder passes over what it does not know, sound or not
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _explain(data, error) from error
+        raise explain(data, error, readable=(OLDEST_READABLE, SCHEMA_VERSION)) from error
     fault = check_envelope(record)
     if fault is not None:
-        raise UnableToDecode(fault, request_id=_readable_id(getattr(record, "request_id", None)))
+        raise UnableToDecode(fault, request_id=readable_id(getattr(record, "request_id", None)))
     return record
 
 
@@ -205,7 +193,7 @@ def check_envelope(record: Record) -> Fault | None:
     A record that a producer built in Python is checked by this too.
     """
     if not OLDEST_READABLE <= record.schema_version <= SCHEMA_VERSION:
-        return _version_fault(record.schema_version)
+        return version_fault(record.schema_version, readable=(OLDEST_READABLE, SCHEMA_VERSION))
     if isinstance(record, DecisionRequest):
         return _check_request(record)
     if isinstance(record, Outcome):
@@ -248,7 +236,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
 
 
 def _decision_twin() -> type:
-    hints = {**Decision.__annotations__, "request": DecisionRequest}
+    hints = {**get_type_hints(Decision, include_extras=True), "request": DecisionRequest}
     fields = [(f.name, hints[f.name], *_default(f)) for f in msgspec.structs.fields(Decision)]
     return msgspec.defstruct("Decision", fields, kw_only=True)
 
@@ -258,11 +246,9 @@ def _default(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
 
 
 def _check_request(request: DecisionRequest) -> Fault | None:
-    if len(request.request_id) > 64 or "\x00" in request.request_id or not request.request_id:
-        if not is_id(request.request_id):
-            return _id_fault("request_id", request.request_id)
-    if not is_id(request.unit):
-        return _id_fault("unit", request.unit)
+    for name, value in (("request_id", request.request_id), ("unit", request.unit)):
+        if not is_id(value):
+            return _id_fault(name, value)
     if request.supersedes is not None and not is_id(request.supersedes):
         return _id_fault("supersedes", request.supersedes)
     return _check_time("time", request.time) or _check_time("deadline", request.deadline)
@@ -273,10 +259,7 @@ def _check_outcome(outcome: Outcome) -> Fault | None:
         return _id_fault("request_id", outcome.request_id)
     if outcome.slot and not is_id(outcome.slot):
         return _id_fault("slot", outcome.slot)
-    for name, value in outcome.rewards.items():
-        if value is not None and not abs(value) < float("inf"):
-            return Fault("not_finite", f"reward {name!r} must be finite or null, found {value}")
-    return _check_time("time", outcome.time)
+    return _check_time("time", outcome.time) or _check_numbers(outcome)
 
 
 def _check_time(name: str, time: Time | None) -> Fault | None:
@@ -285,62 +268,58 @@ def _check_time(name: str, time: Time | None) -> Fault | None:
     try:
         microseconds(time)
     except ValueError:
-        return Fault("wrong_type", f"{name} must be whole microseconds or ISO-8601, found {time!r}")
+        return Fault("wrong_type", f"{name} must be whole microseconds or ISO-8601, found {shorten(time)}")
     return None
 
 
 def _id_fault(name: str, value: str) -> Fault:
-    found = "an empty text" if not value else f"{len(value.encode(errors='replace'))} bytes"
-    return Fault("empty_id", f"{name} must have 1 to 256 bytes and no U+0000, found {found}")
+    return Fault("empty_id", f"{name} must have 1 to {MAX_ID_BYTES} bytes and no U+0000, found {shorten(value)}")
 
 
-def _version_fault(found: object) -> Fault:
-    readable = " or ".join(str(v) for v in range(OLDEST_READABLE, SCHEMA_VERSION + 1))
-    return Fault("schema_version", f"schema_version must be {readable}, found {found!r}")
+def _check_numbers(record: Record) -> Fault | None:
+    """Return which number of a record built in Python JSON cannot say, or None; one that was decoded is sound."""
+    if isinstance(record, Decision):
+        recourse = {} if record.recourse is None else record.recourse.outputs
+        return _check_choices(record.choices) or _find_bad(recourse, "recourse.outputs.", _is_no_number)
+    if isinstance(record, Outcome):
+        return _find_bad(record.rewards, "rewards.", _is_no_number)
+    if isinstance(record, DecisionRequest):
+        tables = _find_bad(record.actions or {}, "actions.") or _find_bad(record.slots or {}, "slots.")
+        return _find_bad(record.fields, "fields.") or tables
+    return None
 
 
-def _explain(data: bytes, error: Exception) -> UnableToDecode:
-    """Read the version before anything else, so that a newer schema is told from a broken message."""
-    try:
-        head = _VERSION.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return UnableToDecode(_explain_unreadable(data, error))
-    request_id = _readable_id(head.request_id)
-    version = head.schema_version
-    if type(version) is not int:
-        fault = Fault("wrong_type", f"schema_version must be an integer, found {version!r}")
-    elif not OLDEST_READABLE <= version <= SCHEMA_VERSION:
-        fault = _version_fault(version)
-    else:
-        fault = _explain_type(str(error))
-    return UnableToDecode(fault, request_id=request_id)
+def _check_choices(choices: tuple[Choice, ...]) -> Fault | None:
+    for choice in choices:
+        is_drawn = type(choice.action) is str and type(choice.applied) is not list
+        if not is_drawn or (choice.propensity is not None and not isfinite(choice.propensity)):
+            numbers = {"action": choice.action, "applied": choice.applied, "propensity": choice.propensity}
+            fault = _find_bad(numbers, f"choices.{choice.slot}.", _is_no_number)
+            if fault is not None:
+                return fault
+    return None
 
 
-def _explain_unreadable(data: bytes, error: Exception) -> Fault:
-    if isinstance(error, msgspec.ValidationError):
-        return Fault("wrong_type", str(error))
-    if re.search(rb"(?<![\w\"])-?(NaN|Infinity)(?![\w\"])", data) and _is_lenient_json(data):
-        return Fault("not_finite", "NaN and Infinity are not JSON; send finite numbers")
-    if "out of range" in str(error):
-        return Fault("not_finite", str(error))
-    return Fault("not_json", str(error) or "the message is not JSON")
+def _is_not_finite(value: object) -> bool:
+    return type(value) is float and not isfinite(value)
 
 
-def _is_lenient_json(data: bytes) -> bool:
-    try:
-        json.loads(data)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _is_no_number(value: object) -> bool:
+    return type(value) is bool or _is_not_finite(value)
 
 
-def _explain_type(message: str) -> Fault:
-    if "missing required field" in message:
-        return Fault("missing_field", message)
-    if "out of range" in message:
-        return Fault("out_of_range", message)
-    return Fault("wrong_type", message)
+def _find_bad(
+    values: Mapping[str, Any], where: str, is_bad: Callable[[object], bool] = _is_not_finite
+) -> Fault | None:
+    for name, value in values.items():
+        found = _first_bad(value, is_bad)
+        if found is not None:
+            reason: Reason = "wrong_type" if type(found) is bool else "not_finite"
+            return Fault(reason, f"{where}{name} must hold finite numbers, found {found}")
+    return None
 
 
-def _readable_id(value: object) -> str | None:
-    return value if isinstance(value, str) and is_id(value) else None
+def _first_bad(value: object, is_bad: Callable[[object], bool]) -> object:
+    if isinstance(value, list | tuple):
+        return next((bad for item in value if (bad := _first_bad(item, is_bad)) is not None), None)
+    return value if is_bad(value) else None

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.arrow import UnableToUseParquet
 from policies.columns import UnableToEncode
 from policies.encode import Bucket, Encoder
 from policies.fold import Folded, Folding, UnableToFold, fold
 from policies.log import Feedback, Ragged, UnableToUseFeedback, first_rows, slice_columns, split_by_time
 from policies.parquet import (
+    LogNotFound,
     UnableToReadFeedback,
-    UnableToUseParquet,
     read_columns,
     read_feedback,
     write_feedback,
@@ -29,6 +30,7 @@ __all__ = [
     "Feedback",
     "Folded",
     "Folding",
+    "LogNotFound",
     "LoggedChoices",
     "Ragged",
     "UnableToFold",

@@ -101,14 +101,18 @@ class Feedback:
         renumbered = np.full(self.columns.count, -1, dtype=np.int64)
         renumbered[requests] = np.arange(len(requests))
         rows = np.flatnonzero(renumbered[self.request_rows] >= 0)
-        picked = {f.name: _pick(getattr(self, f.name), rows) for f in fields(self) if f.name not in _NOT_PER_ROW}
         return replace(
             self,
-            **picked,
+            **pick_rows(self, rows),
             columns=take_columns(self.columns, requests),
             request_rows=renumbered[self.request_rows[rows]],
             is_row_unit=self.is_row_unit or is_each_unit_one_row(self.unit_hashes[rows]),
         )
+
+
+def pick_rows(feedback: Feedback, rows: Places) -> dict[str, Any]:
+    """Return some rows, int64 [K], of every column that has one value per row and does not number requests."""
+    return {f.name: _pick(getattr(feedback, f.name), rows) for f in fields(Feedback) if f.name not in _NOT_PER_ROW}
 
 
 _NOT_PER_ROW = ("spec", "columns", "request_rows", "is_row_unit")
@@ -131,23 +135,25 @@ def split_by_time(feedback: Feedback, *, train_share: float) -> tuple[Feedback, 
 
 def _time_parts(feedback: Feedback, train_share: float) -> tuple[Places, Places]:
     firsts = first_rows(feedback.request_rows)
-    order = sorted(range(len(firsts)), key=_time_key(feedback, firsts.tolist()))
+    order = time_order(feedback.times[firsts], [feedback.request_ids[row] for row in firsts.tolist()])
     count = round(len(order) * train_share)
     if not 0 < count < len(order):
         raise UnableToUseFeedback(
             f"expected a train share that leaves requests on both sides, found {train_share} of {len(order)} requests"
         )
-    return np.sort(np.array(order[:count], dtype=np.int64)), np.sort(np.array(order[count:], dtype=np.int64))
+    return np.sort(order[:count]), np.sort(order[count:])
 
 
-def _time_key(feedback: Feedback, firsts: list[int]) -> Any:
-    times = feedback.times[firsts].tolist()
-    return lambda request: (times[request], feedback.request_ids[firsts[request]])
+def time_order(times: Places, request_ids: Sequence[str]) -> Places:
+    """Return requests by time, int64 [R]; those of one time by their id."""
+    pairs = list(zip(times.tolist(), request_ids, strict=True))
+    return np.array(sorted(range(len(pairs)), key=pairs.__getitem__), dtype=np.int64)
 
 
 def first_rows(request_rows: Places) -> Places:
     """Return the first row of each request, int64 [R], of ascending places int64 [N]."""
-    return np.flatnonzero(np.diff(request_rows, prepend=-1))
+    firsts: Places = np.flatnonzero(np.diff(request_rows, prepend=-1))
+    return firsts
 
 
 def segments(lengths: Places, rows: Places) -> Places:
@@ -159,7 +165,8 @@ def segments(lengths: Places, rows: Places) -> Places:
     starts = (np.cumsum(lengths) - lengths)[rows]
     picked = lengths[rows]
     offsets = np.cumsum(picked) - picked
-    return np.arange(int(picked.sum())) + np.repeat(starts - offsets, picked)
+    places: Places = np.arange(int(picked.sum())) + np.repeat(starts - offsets, picked)
+    return places
 
 
 def take_columns(columns: Columns, requests: Places) -> Columns:

@@ -133,7 +133,7 @@ class _Session:
             raise UnableToLoadGraph(f"expected an ONNX model, found bytes that onnxruntime refuses: {error}") from error
         inputs = [_described(tensor) for tensor in self._session.get_inputs()]
         check_inputs(inputs, spec=spec)
-        check_output([_described(tensor) for tensor in self._session.get_outputs()], spec=spec, name=output)
+        check_output([_described(tensor) for tensor in self._session.get_outputs()], name=output)
         self._names = tuple(tensor.name for tensor in inputs if tensor.name != "mask")
         self._has_mask = len(self._names) < len(inputs)
         self._outputs = [output]

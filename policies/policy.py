@@ -45,7 +45,8 @@ class UniformPolicy:
     def propose(self, arrays: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> NDArray[np.floating]:
         """Return 1 / (number of eligible actions) for each, float64 [B, S, A]; padded slots are all zero."""
         count = mask.sum(axis=2, keepdims=True)
-        return mask / np.maximum(count, 1)
+        probabilities: NDArray[np.float64] = mask / np.maximum(count, 1)
+        return probabilities
 
 
 class TablePolicy:
@@ -73,11 +74,15 @@ class TablePolicy:
         """Return the table's probabilities over the eligible actions, float64 [B, S, A].
 
         Raises:
-            UnableToUseTable: a request's code has no row in the table.
+            UnableToUseTable: a request's code has no row in the table, or all of its eligible actions have zero.
         """
         rows = self._rows(arrays, len(mask))
         masked = rows[:, None, :] * mask
         total = masked.sum(axis=2, keepdims=True)
+        stranded = (total[:, :, 0] == 0) & mask.any(axis=2)
+        if stranded.any():
+            row = int(np.flatnonzero(stranded.any(axis=1))[0])
+            raise UnableToUseTable(f"the table must give some eligible action a probability, found none in row {row}")
         share = masked / np.where(total > 0, total, 1.0)
         exact: NDArray[np.floating] = np.where(mask.all(axis=2, keepdims=True), masked, share)
         return exact
@@ -94,7 +99,8 @@ class TablePolicy:
 
     def _check(self, action_count: int) -> None:
         if self._column is None and len(self._table) != 1:
-            raise UnableToUseTable(f"a table of {len(self._table)} rows needs the name of a request field: table:CSV@FIELD")
+            found = f"a table of {len(self._table)} rows"
+            raise UnableToUseTable(f"{found} needs the name of a request field: table:CSV@FIELD")
         if self._table.shape[1] != action_count:
             raise UnableToUseTable(f"the table has {self._table.shape[1]} actions, the spec {action_count}")
         if not np.isfinite(self._table).all() or (self._table < 0).any():
@@ -102,7 +108,8 @@ class TablePolicy:
         off = np.abs(self._table.sum(axis=1) - 1)
         if off.max() > 1e-6:
             found = self._table.sum(axis=1)[off.argmax()]
-            raise UnableToUseTable(f"probabilities must sum to 1 within 1e-6, found {found:.9g} for code {off.argmax()}")
+            where = f"for code {off.argmax()}"
+            raise UnableToUseTable(f"probabilities must sum to 1 within 1e-6, found {found:.9g} {where}")
 
 
 def _column_of(spec: PolicySpec, field: str) -> int:

@@ -82,7 +82,7 @@ def check_inputs(found: Sequence[GraphTensor], *, spec: PolicySpec) -> None:
         _check_tensor(tensor, expected[tensor.name])
 
 
-def check_output(found: Sequence[GraphTensor], *, spec: PolicySpec, name: str) -> None:
+def check_output(found: Sequence[GraphTensor], *, name: str) -> None:
     """Refuse anything but the one output `name`, float32 [B, S, A], or float32 or float64 [B, N] for `quantities`.
 
     Raises:

@@ -17,8 +17,9 @@ Bound = float | tuple[float, ...]
 Constant = str | float | tuple[float, ...]
 Axis = Literal["request", "action", "slot"]
 
+MAX_ID_BYTES = 256
 BOUND_TOLERANCE = 1e-6
-"""A value within this share of (upper - lower) outside a bound is clipped, whatever the field's mode (FORMATS)."""
+"""A value within this share of (upper - lower) outside a bound is clipped, whatever the field's mode."""
 
 _DOMAIN = re.compile(r"[a-z0-9][a-z0-9_\-]*")
 
@@ -40,7 +41,8 @@ class Field(_Data, frozen=True, kw_only=True):
 
     A number has `lower` and `upper`; a category has a `vocabulary` (code 0 is any value outside it). `width` is the
     length of a vector; `steps` is the maximal length of a sequence (right-aligned when encoded). A vector's bounds are
-    one number for all components or one per component.
+    one number for all components or one per component. `missing` is what a null stands for; a missing sequence has no
+    steps.
     """
 
     name: str
@@ -99,11 +101,18 @@ class Field(_Data, frozen=True, kw_only=True):
         for low, high in zip(lowers, uppers, strict=True):
             _require(math.isfinite(low) and math.isfinite(high), f"{where}: bounds must be finite")
             _require(low <= high, f"{where}: lower must not exceed upper, found {low} > {high}")
-        fills = self.missing if isinstance(self.missing, tuple) else (self.missing,)
-        _require(
-            self.missing == "refuse" or (all(isinstance(v, float | int) for v in fills) and len(fills) in (1, self.width)),
-            f"{where}: missing must be 'refuse', a number or {self.width} numbers, found {self.missing!r}",
-        )
+        self._check_fill(where)
+
+    def _check_fill(self, where: str) -> None:
+        if self.missing == "refuse":
+            return
+        fills = self.missing if isinstance(self.missing, tuple) else (self.missing,) * self.width
+        wanted = "a number" if self.width == 1 else f"a number or {self.width} numbers"
+        is_numbers = all(type(fill) in (float, int) for fill in fills) and len(fills) == self.width
+        _require(is_numbers, f"{where}: missing must be 'refuse' or {wanted}, found {self.missing!r}")
+        if self.outside == "refuse":
+            for fill, low, high in zip(fills, self.lowers, self.uppers, strict=True):
+                _require(low <= float(fill) <= high, f"{where}: missing must lie in [{low}, {high}], found {fill}")
 
 
 class ActionSet(_Data, frozen=True, kw_only=True):
@@ -134,11 +143,17 @@ class ActionSet(_Data, frozen=True, kw_only=True):
         _require(self.ids is None and not self.features, "a quantity has no action ids")
         lengths = {len(self.units), len(self.lower), len(self.upper)}
         _require(lengths == {size}, f"give units, lower and upper for each of the {size} components")
+        _require(all(map(math.isfinite, (*self.lower, *self.upper))), "the bounds of a quantity must be finite")
         _require(all(a <= b for a, b in zip(self.lower, self.upper, strict=True)), "lower must not exceed upper")
-        _require(
-            self.fallback is None or (isinstance(self.fallback, tuple) and len(self.fallback) == size),
-            f"the fallback of a quantity is a vector of {size}, found {self.fallback!r}",
-        )
+        if self.fallback is not None:
+            _require(
+                isinstance(self.fallback, tuple) and len(self.fallback) == size,
+                f"the fallback of a quantity is a vector of {size}, found {self.fallback!r}",
+            )
+            fallback = [float(value) for value in self.fallback]
+            components = zip(fallback, self.lower, self.upper, strict=True)
+            is_within = all(low <= value <= high for value, low, high in components)
+            _require(is_within, f"the fallback must lie within the bounds, found {self.fallback!r}")
 
     def _check_choice(self) -> None:
         _require(not isinstance(self.fallback, tuple), "the fallback of a choice is 'first' or an id, not a vector")
@@ -164,6 +179,18 @@ class Reward(_Data, frozen=True, kw_only=True):
     upper: float | None = None
     default: float | None = None
     horizon_s: float | None = None
+
+    def __post_init__(self) -> None:
+        where = f"reward {self.name!r}"
+        _require(bool(self.name), "a reward's name must not be empty")
+        for title, value in (("lower", self.lower), ("upper", self.upper), ("default", self.default)):
+            _require(value is None or math.isfinite(value), f"{where}: {title} must be finite, found {value}")
+        if self.lower is not None and self.upper is not None:
+            found = f"{self.lower} > {self.upper}"
+            _require(self.lower <= self.upper, f"{where}: lower must not exceed upper, found {found}")
+        if self.horizon_s is not None:
+            is_time = math.isfinite(self.horizon_s) and self.horizon_s >= 0
+            _require(is_time, f"{where}: horizon_s must be a number of seconds, found {self.horizon_s}")
 
 
 class Output(_Data, frozen=True, kw_only=True):
@@ -204,7 +231,10 @@ class PolicySpec(_Data, frozen=True, kw_only=True):
         _require(0.0 <= self.floor <= 1.0, f"the exploration floor lies in [0, 1], found {self.floor}")
         for title, names in (("field", [f.name for f in self.fields]), ("reward", [r.name for r in self.rewards])):
             _require(len(set(names)) == len(names), f"a {title} is named twice")
-        _require("id" not in {f.name for f in self.fields} - {f.name for f in self.on("request")}, "'id' is reserved")
+        columns = column_names(self.on("request"))
+        _require(len(set(columns)) == len(columns), "a field is named like a component of a vector")
+        reserved = {"id", "eligible"} & {f.name for f in self.fields if f.axis != "request"}
+        _require(not reserved, f"{sorted(reserved)} are columns of every table, not names of fields")
         self._check_actions()
 
     def on(self, axis: Axis) -> tuple[Field, ...]:
@@ -272,18 +302,25 @@ def column_names(fields: tuple[Field, ...]) -> tuple[str, ...]:
 
 
 def is_id(text: str) -> bool:
-    """Say whether a text may be an id: 1 to 256 bytes of UTF-8, no U+0000."""
-    if not text or "\x00" in text or len(text) > 256:
+    """Say whether a text may be an id: 1 to 256 bytes of UTF-8, no U+0000.
+
+    >>> is_id("store-17"), is_id(""), is_id("é" * 129)
+    (True, False, False)
+    """
+    if not text or "\x00" in text or len(text) > MAX_ID_BYTES:
         return False
+    if text.isascii():
+        return True
     try:
-        return len(text) <= 64 or len(text.encode()) <= 256
+        return len(text.encode()) <= MAX_ID_BYTES
     except UnicodeEncodeError:
         return False
 
 
 def spec_to_bytes(spec: PolicySpec) -> bytes:
-    """Write a spec as readable JSON."""
-    return msgspec.json.format(msgspec.json.encode(spec), indent=2) + b"\n"
+    """Write a spec as readable JSON; equal specs give equal bytes, whether their numbers were whole or not."""
+    canonical = msgspec.json.decode(msgspec.json.encode(spec), type=PolicySpec)
+    return msgspec.json.format(msgspec.json.encode(canonical), indent=2) + b"\n"
 
 
 def spec_from_bytes(data: bytes, *, where: str = "spec") -> PolicySpec:
@@ -294,7 +331,7 @@ def spec_from_bytes(data: bytes, *, where: str = "spec") -> PolicySpec:
     """
     try:
         return msgspec.json.decode(data, type=PolicySpec)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnableToReadSpec(f"{where}: {error}") from error
 
 

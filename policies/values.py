@@ -61,20 +61,16 @@ class Block:
 
     def _pack(self, columns: Mapping[str, Values], count: int) -> NDArray[np.float64] | None:
         """Lay out lists of sound values at one stroke; None where any value needs a closer look."""
-        values: list[Any] = []
+        packed: list[bytes] = []
         for field, codes in zip(self.fields, self._codes, strict=True):
             column = columns.get(field.name)
-            if type(column) is not list or not count:
+            if type(column) is not list:
                 return None
-            part = _plain(column, field, codes)
+            part = _pack(column, field, codes)
             if part is None:
                 return None
-            values += part
-        try:
-            numbers = np.frombuffer(struct.pack(f"{len(values)}d", *values))
-        except (struct.error, OverflowError):
-            return None
-        return None if _holds_bool(values, numbers) else self._arrange(numbers, count)
+            packed.append(part)
+        return self._arrange(np.frombuffer(b"".join(packed)), count) if count else None
 
     def _arrange(self, numbers: NDArray[np.float64], count: int) -> NDArray[np.float64]:
         """Turn the fields' values, field after field, into float64 [count, total width]."""
@@ -137,50 +133,48 @@ def encode_sequence(
     tails = [_tail(field, field.steps, value, row, tally) for row, value in enumerate(values)]
     lengths = np.fromiter(map(len, tails), dtype=np.int64, count=len(tails))
     flat = [step for tail in tails for step in tail]
-    with rows_of(lengths):
+    try:
         numbers = block.encode({field.name: flat}, len(flat), tally)
+    except UnableToEncode as error:
+        raise of_request(error, lengths) from None
     steps = np.zeros((len(tails), field.steps, field.width))
     steps[np.arange(field.steps) >= field.steps - lengths[:, None]] = numbers
     return steps, lengths.astype(np.float64)
 
 
-class rows_of:  # noqa: N801 - a context manager reads as a preposition
-    """Turn the place of a faulty value, counted over all requests' values end to end, into its request's."""
-
-    def __init__(self, lengths: NDArray[np.int64]) -> None:
-        self._lengths = lengths
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, UnableToEncode) and error.row is not None:
-            row = int(np.searchsorted(np.cumsum(self._lengths), error.row, side="right"))
-            raise UnableToEncode(error.fault.reason, error.fault.detail, row=row) from None
+def of_request(error: UnableToEncode, lengths: NDArray[np.int64]) -> UnableToEncode:
+    """Return the error with its request's place, where it counted all requests' values end to end."""
+    if error.row is None:
+        return error
+    row = int(np.searchsorted(np.cumsum(lengths), error.row, side="right"))
+    return UnableToEncode(error.fault.reason, error.fault.detail, row=row)
 
 
 def _codes(vocabulary: tuple[str, ...]) -> dict[str, int]:
     return {word: code for code, word in enumerate(vocabulary, start=1)}
 
 
-def _plain(column: list[Any], field: Field, codes: dict[str, int] | None) -> list[Any] | None:
-    """Return a column's values as one list for packing, or None where a value is plainly of another kind."""
-    if codes is not None:
-        try:
+def _pack(column: list[Any], field: Field, codes: dict[str, int] | None) -> bytes | None:
+    """Return a column's values as float64, one after the other, or None where one needs a closer look."""
+    try:
+        if codes is not None:
             "".join(column)  # refuses whatever is not text, in a fifth of the time of looking at each type
-        except TypeError:
-            return None
-        return [codes.get(word, 0) for word in column]
-    if field.width == 1:
-        return column
-    if set(map(type, column)) != {list} or set(map(len, column)) != {field.width}:
+            return struct.pack(f"{len(column)}d", *[codes.get(word, 0) for word in column])
+        if field.width > 1:
+            if set(map(type, column)) != {list} or set(map(len, column)) != {field.width}:
+                return None
+            column = [number for vector in column for number in vector]
+        data = struct.pack(f"{len(column)}d", *column)
+    except (TypeError, struct.error, OverflowError):
         return None
-    return [number for vector in column for number in vector]
+    return None if _holds_bool(column, data) else data
 
 
-def _holds_bool(values: list[Any], numbers: NDArray[np.float64]) -> bool:
+def _holds_bool(values: list[Any], data: bytes) -> bool:
     """Say whether a bool slipped in as a number; only 0 and 1 can have been one."""
     if len(values) <= _FEW:
         return bool in set(map(type, values))
+    numbers = np.frombuffer(data)
     suspects = np.flatnonzero((numbers == 0) | (numbers == 1)).tolist()
     return bool in {type(values[place]) for place in suspects}
 

@@ -62,8 +62,14 @@ def decide(received: Received, lineup: Lineup, *, now: int) -> Ruled:
     """
     requests = received.requests
     assignments = [lineup.domains[request.domain] for request in requests]
-    seats = [a.seat_of(request, salt=lineup.salt) for a, request in zip(assignments, requests, strict=True)]
-    forced = [_forced(request, a.kill, now) for a, request in zip(assignments, requests, strict=True)]
+    seats = [
+        a.live if a.canary is None else a.seat_of(request, salt=lineup.salt)
+        for a, request in zip(assignments, requests, strict=True)
+    ]
+    forced = [
+        None if not a.kill and request.deadline is None else _forced(request, a.kill, now)
+        for a, request in zip(assignments, requests, strict=True)
+    ]
     rulings: list[Ruling | Fault] = [_UNRULED] * len(requests)
     clipped = filled = 0
     for seat, rows in _group(seats):
@@ -278,6 +284,8 @@ def _forced(request: DecisionRequest, kill: bool, now: int) -> FallbackReason | 
 
 
 def _group(seats: Sequence[Seat]) -> list[tuple[Seat, list[int]]]:
+    if len({id(seat) for seat in seats}) == 1:
+        return [(seats[0], list(range(len(seats))))]
     groups: dict[int, tuple[Seat, list[int]]] = {}
     for row, seat in enumerate(seats):
         groups.setdefault(id(seat), (seat, []))[1].append(row)

@@ -2,17 +2,18 @@
 
 # B request, S slot, A action, N weighed row
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from optimizer.networks.two_step import TwoStepPolicy
 from optimizer.training.encoded_log import EncodedLog, Group
-from policies.evaluation.estimators import Estimate, estimate
+from policies.evaluation.estimators import DR, IPS, Estimate, error_of_ratio, estimate
 from policies.evaluation.scored import Scored
 from policies.evaluation.sums import Sums
 
@@ -22,28 +23,18 @@ Predictions = NDArray[np.float64]
 """Rewards that a model predicts for one group: float64 [B, S, A]."""
 
 
-class LoggedNetwork(Protocol):
-    """A policy network in two steps, so that the first is taken once per training and not once per epoch."""
-
-    def prepare(self, arrays: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """Normalize the graph's inputs, float64 [B, ...], to float32 tensors [B, ...]; no parameter takes part."""
-
-    def probabilities(self, prepared: tuple[Tensor, ...], mask: Tensor) -> Tensor:
-        """Return float32 [B, S, A], zero where `mask`, bool [B, S, A], is; the exploration floor is inside."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupTensors:
     """Hold a `Group` as tensors of one device.
 
     Attributes:
-        prepared: what `LoggedNetwork.prepare` returned, float32 [B, ...] each.
+        prepared: what the network prepared, float32 [B, ...] each.
         mask, is_weighed, is_acted, is_whole_weighed: as in `Group`.
         action: int64 [B, S].
         propensity: float32 [B, S].
-        advantage: float32 [B, S], (reward - baseline) ÷ scale, less the prediction for the logged action.
+        advantage: float32 [B, S], (reward - mean) ÷ deviation, less the prediction for the logged action.
         whole_advantage: float32 [B].
-        prediction: float32 [B, S, A], (predicted reward - baseline) ÷ scale; zeros [1, 1, 1] without a model.
+        prediction: float32 [B, S, A], (predicted reward - mean) ÷ deviation; None without a model.
         log_anchor: float32 [B, S, A], the logarithm of the anchor's probabilities.
     """
 
@@ -69,6 +60,14 @@ class GroupTensors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Hold a log scored for a network, and the largest weight it could have had; None where only the log tells."""
+
+    scored: Scored
+    weight_bound: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """Say in what units rewards are learned from: (reward - mean) ÷ deviation, of the part that is trained on.
 
@@ -87,15 +86,15 @@ def scale_of(log: EncodedLog) -> Scale:
 
 
 def to_tensors(
-    group: Group, *, network: LoggedNetwork, device: torch.device, scale: Scale, predicted: Predictions | None
+    group: Group, *, network: TwoStepPolicy, device: torch.device, scale: Scale, predicted: Predictions | None
 ) -> GroupTensors:
     """Move a group to a device; the anchor is the uniform policy until `with_anchor` says otherwise."""
+    mask = torch.from_numpy(group.mask).to(device)
+    inputs = {name: torch.from_numpy(array).to(device) for name, array in group.arrays.items()}
     with torch.no_grad():
-        prepared = network.prepare({name: torch.from_numpy(array).to(device) for name, array in group.arrays.items()})
+        prepared = network.prepare({**inputs, "mask": mask})
     relative = None if predicted is None else (predicted - scale.mean) / scale.deviation
-    logged = 0.0
-    if relative is not None:
-        logged = np.take_along_axis(relative, group.action[:, :, None], axis=2)[:, :, 0]
+    logged = np.zeros_like(group.reward) if relative is None else _at_logged(relative, group)
     eligible = np.maximum(group.mask.sum(axis=2, keepdims=True), 1)
 
     def single(array: NDArray[np.float64]) -> Tensor:
@@ -103,7 +102,7 @@ def to_tensors(
 
     return GroupTensors(
         prepared=prepared,
-        mask=torch.from_numpy(group.mask).to(device),
+        mask=mask,
         action=torch.from_numpy(group.action).to(device),
         propensity=single(group.propensity),
         advantage=single((group.reward - scale.mean) / scale.deviation - logged),
@@ -116,13 +115,13 @@ def to_tensors(
     )
 
 
-def with_anchor(tensors: GroupTensors, *, network: LoggedNetwork) -> GroupTensors:
+def with_anchor(tensors: GroupTensors, *, network: TwoStepPolicy) -> GroupTensors:
     """Return the group with a network's own probabilities as the anchor."""
     values = {f.name: getattr(tensors, f.name) for f in fields(tensors)}
     return GroupTensors(**{**values, "log_anchor": log_of(probabilities_of(network, tensors))})
 
 
-def probabilities_of(network: LoggedNetwork, tensors: GroupTensors) -> Tensor:
+def probabilities_of(network: TwoStepPolicy, tensors: GroupTensors) -> Tensor:
     """Return a network's probabilities for a whole group without gradients, float32 [B, S, A], chunk by chunk."""
     with torch.no_grad():
         parts = [
@@ -144,47 +143,58 @@ def weights_of(probabilities: Tensor, tensors: GroupTensors) -> Tensor:
     return probabilities.gather(2, tensors.action[:, :, None]).squeeze(2) / tensors.propensity
 
 
-def estimate_of(
-    network: nn.Module,
-    *,
-    log: EncodedLog,
-    tensors: list[GroupTensors],
-    predicted: list[Predictions] | None,
-    confidence: float,
-) -> Estimate:
-    """Return what a network would have earned on a log, by ips, or by dr where a model predicts.
-
-    Args:
-        network: a `LoggedNetwork`.
-        log: the part to judge by.
-        tensors: its groups.
-        predicted: of its groups, in the reward's units; None judges by ips.
-        confidence: of the interval, in (0, 1).
-    """
-    parts = [
-        _scored_part(probabilities_of(network, tensor).double().cpu().numpy(), group, None if q is None else q[place])
-        for q in [predicted]
-        for place, (group, tensor) in enumerate(zip(log.groups, tensors, strict=True))
-    ]
+def score(
+    network: TwoStepPolicy, *, log: EncodedLog, tensors: list[GroupTensors], predicted: list[Predictions] | None
+) -> Judged:
+    """Score a log for a network, on the device of its tensors; `predicted` is per group, in the reward's units."""
+    parts = []
+    for place, (group, tensor) in enumerate(zip(log.groups, tensors, strict=True)):
+        probabilities = probabilities_of(network, tensor).double().cpu().numpy()
+        parts.append(_scored_part(probabilities, group, None if predicted is None else predicted[place]))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    bound = columns.pop("largest").max() / log.least_propensity
+    bound = max(float(columns.pop("largest").max()) / log.least_propensity, 1.0)
     unit = columns.pop("unit")
     scored = Scored(**columns, unit=None if log.is_row_unit else unit)
+    return Judged(scored=scored, weight_bound=None if log.has_whole_rewards else bound)
+
+
+def judge(judged: Judged, *, log: EncodedLog, confidence: float) -> Estimate:
+    """Return what the network would have earned: by dr where a model predicts, else by ips."""
+    sums = Sums.empty().add(judged.scored)
     estimates = estimate(
-        Sums.empty().add(scored),
+        sums,
         reward_low=log.reward_low,
         reward_high=log.reward_high,
         estimators=("ips", "dr"),
         confidence=confidence,
-        weight_bound=None if log.has_whole_rewards else max(float(bound), 1.0),
+        weight_bound=judged.weight_bound,
     )
-    return estimates["ips" if predicted is None else "dr"]
+    return estimates.get("dr", estimates["ips"])
 
 
-def _scored_part(probabilities: Predictions, group: Group, predicted: Predictions | None) -> dict[str, NDArray[np.generic]]:
+def paired_gain(one: Judged, other: Judged) -> tuple[float, float]:
+    """Return by how much one network's value exceeds another's on the same rows, and the standard error over units."""
+    estimator = IPS() if one.scored.q_logged is None else DR()
+    gain = estimator.rows(one.scored)[1] - estimator.rows(other.scored)[1]
+    unit = np.arange(len(gain)) if one.scored.unit is None else np.unique(one.scored.unit, return_inverse=True)[1]
+    by_unit, rows = np.bincount(unit, weights=gain), np.bincount(unit)
+    error = error_of_ratio(
+        len(rows),
+        y=gain.sum(),
+        x=len(gain),
+        yy=float(by_unit @ by_unit),
+        xy=float(by_unit @ rows),
+        xx=float(rows @ rows),
+    )
+    return float(gain.mean()), math.inf if error is None else error
+
+
+def _scored_part(
+    probabilities: Predictions, group: Group, predicted: Predictions | None
+) -> dict[str, NDArray[np.generic]]:
     """Return the columns of a Scored for one group's choices and whole requests, float64 [N] each, and its units."""
     # A float32 row sums to one within 2e-7, so a single cell may exceed one by as much.
-    target = np.minimum(np.take_along_axis(probabilities, group.action[:, :, None], axis=2)[:, :, 0], 1.0)
+    target = np.minimum(_at_logged(probabilities, group), 1.0)
     choice, whole = group.is_weighed, group.is_whole_weighed
     product = [np.where(group.is_acted, column, 1.0).prod(axis=1)[whole] for column in (target, group.propensity)]
     columns: dict[str, NDArray[np.generic]] = {
@@ -195,13 +205,17 @@ def _scored_part(probabilities: Predictions, group: Group, predicted: Prediction
         "largest": np.array([min(float(probabilities.max(initial=0.0)), 1.0)]),
     }
     if predicted is not None:
-        logged = np.take_along_axis(predicted, group.action[:, :, None], axis=2)[:, :, 0]
-        columns["q_logged"] = logged[choice]
+        columns["q_logged"] = _at_logged(predicted, group)[choice]
         columns["q_target"] = (probabilities * predicted).sum(axis=2)[choice]
     return columns
 
 
-def _pick(value: object, rows: Tensor) -> object:
+def _at_logged(cells: Predictions, group: Group) -> Predictions:
+    """Return the logged actions' cells, [B, S, A] -> [B, S]."""
+    return np.take_along_axis(cells, group.action[:, :, None], axis=2)[:, :, 0]
+
+
+def _pick(value: Any, rows: Tensor) -> Any:
     if isinstance(value, tuple):
         return tuple(part[rows] for part in value)
     return value[rows] if isinstance(value, Tensor) else value

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -55,17 +55,21 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
-class Task(Protocol):
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+ModuleT_contra = TypeVar("ModuleT_contra", bound=nn.Module, contravariant=True)
+
+
+class Task(Protocol[ModuleT_contra]):
     """What is learned, and how it is judged."""
 
     @property
     def row_count(self) -> int:
         """Return the number of rows that a pass goes over."""
 
-    def loss(self, module: nn.Module, rows: Tensor) -> Tensor:
+    def loss(self, module: ModuleT_contra, rows: Tensor) -> Tensor:
         """Return the mean loss of some rows, a scalar to be minimized; rows: int64 [B] on the CPU."""
 
-    def held_out(self, module: nn.Module) -> float:
+    def held_out(self, module: ModuleT_contra) -> float:
         """Return a value of rows that `loss` never saw, to be maximized."""
 
 
@@ -151,9 +155,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def fit(
-    module: nn.Module,
+    module: ModuleT,
     *,
-    task: Task,
+    task: Task[ModuleT],
     settings: LoopSettings,
     budget: Budget,
     progress: Progress,
@@ -197,11 +201,11 @@ def fit(
 
 
 @dataclass(slots=True)
-class _Run:
+class _Run(Generic[ModuleT]):
     """The mutable state of one fit."""
 
-    module: nn.Module
-    task: Task = field(kw_only=True)
+    module: ModuleT
+    task: Task[ModuleT] = field(kw_only=True)
     settings: LoopSettings = field(kw_only=True)
     optimizer: torch.optim.Optimizer = field(init=False)
     history: list[Epoch] = field(init=False, default_factory=list)

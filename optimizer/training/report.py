@@ -1,4 +1,4 @@
-"""What a training run says of itself; written as `training.json` beside the artifact's files, and never digested."""
+"""What a training run says of itself; written as `evaluation.json` beside the artifact's files, undigested."""
 
 from pathlib import Path
 from typing import Literal
@@ -58,7 +58,7 @@ class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_report(report: TrainReport, *, folder: Path) -> Path:
-    """Write the report into a folder and return its path."""
-    path = folder / "training.json"
+    """Write the report into an artifact's folder and return its path; no digest covers it (FORMATS)."""
+    path = folder / "evaluation.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return path

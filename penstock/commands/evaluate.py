@@ -91,10 +91,10 @@ def _plain(judged: "Judged") -> dict[str, Any]:
         "estimator": judged.estimator,
         "reward": judged.reward,
         **msgspec.structs.asdict(judged.estimate),
-        "weight_bound": judged.weight_bound,
-        "weight_bound_source": judged.weight_bound_source,
-        "reward_low": judged.reward_low,
-        "reward_high": judged.reward_high,
+        "weight_bound": judged.weight_bound.value,
+        "weight_bound_source": judged.weight_bound.source,
+        "reward_low": judged.reward_bounds.low,
+        "reward_high": judged.reward_bounds.high,
         "better_than_log": judged.better_than_log,
     }
 
@@ -124,9 +124,9 @@ def _rows(members: Sequence["Judged"]) -> list[tuple[str, ...]]:
         ends = (found.low, found.high)
         interval = "" if ends in shown else f"[{short(found.low)}, {short(found.high)}]"
         shown.add(ends)
-        support = (short(found.effective_units), short(found.largest_weight), found.verdict) if place == 0 else ("",) * 3
         names = (one.target, one.reward) if place == 0 else ("", "")
-        rows.append((*names, one.estimator, short(found.value), interval, *support))
+        support = (short(found.effective_units), short(found.largest_weight), found.verdict)
+        rows.append((*names, one.estimator, short(found.value), interval, *(support if place == 0 else ("", "", ""))))
     return rows
 
 

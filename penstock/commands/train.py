@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HELP = "learn a policy and write its artifact"
 DESCRIPTION = """\
-Learn a policy by a recipe and write its artifact. Each setting of the recipe is a flag: name the recipe before --help."""
+Learn a policy by a recipe and write its artifact. Each setting of a recipe is a flag: name the recipe to see them."""
 EXAMPLE = "penstock train logged_bandit --log demo/feedback.parquet --out demo/artifact --seed 7"
 
 _PREFIX = "setting_"
@@ -85,9 +85,7 @@ def _shown_default(value: object) -> str:
 
 
 def _given_settings(arguments: argparse.Namespace) -> dict[str, object]:
-    return {
-        name.removeprefix(_PREFIX): value for name, value in vars(arguments).items() if name.startswith(_PREFIX)
-    }
+    return {name.removeprefix(_PREFIX): value for name, value in vars(arguments).items() if name.startswith(_PREFIX)}
 
 
 def _read_spec(path: Path) -> Any:
@@ -102,8 +100,8 @@ def _report(report: "TrainReport", *, out: Path, seed: int | None) -> "Report":
     from penstock.output import Report, Table, short
 
     rows = [
-        (one.name, short(one.held_out.value), _interval(one.held_out), one.held_out.verdict, str(one.best_epoch), one.stopped)
-        for one in report.candidates
+        (one.name, short(held.value), _interval(held), held.verdict, str(one.best_epoch), one.stopped)
+        for one, held in ((one, one.held_out) for one in report.candidates)
     ]
     numbers = frozenset({"held-out value", "interval", "best epoch"})
     columns = ("candidate", "held-out value", "interval", "verdict", "best epoch", "stopped by")
@@ -111,7 +109,11 @@ def _report(report: "TrainReport", *, out: Path, seed: int | None) -> "Report":
         f"chosen: {report.chosen}, {report.reward} {short(report.held_out.value)} {_interval(report.held_out)} on "
         f"{report.rows_held_out} held-out rows"
     )
-    text = [Table(columns=columns, rows=rows, numbers=numbers), chosen, f"artifact {report.identity} in {out}"]
+    text: list[str | Table] = [
+        Table(columns=columns, rows=rows, numbers=numbers),
+        chosen,
+        f"artifact {report.identity} in {out}",
+    ]
     return Report(result={**msgspec.to_builtins(report), "out": str(out)}, text=text, seed=seed)
 
 

@@ -1,5 +1,6 @@
-"""A log of bare columns (npz): reward, pscore, p_eval, action, position [, unit, q_logged, q_pi], with neither a spec
-nor requests. Its targets are its own columns, the policy that wrote it, and tables of probabilities.
+"""A log of bare columns: reward, pscore, p_eval, action, position [, unit, q_logged, q_pi], as an npz holds them.
+
+It has neither a spec nor requests; its targets are its own columns, the policy that wrote it, and tables.
 """
 
 from collections.abc import Mapping
@@ -8,11 +9,10 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.evaluation.question import Objective, Question
+from policies.evaluation.question import Objective, Question, Weighed
 from policies.evaluation.scored import scored_from_columns
 from policies.evaluation.sums import Sums
 from policies.evaluation.targets import Target, UnableToFindTarget, probabilities_at, read_table
-from policies.evaluation.weighed import Weighed
 
 _REWARD: Final = "reward"
 _MODEL: Final = ("q_logged", "q_pi")

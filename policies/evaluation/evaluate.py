@@ -11,13 +11,12 @@ from typing import Literal
 
 import msgspec
 
-from policies.errors import UsageProblem
+from policies.errors import ContentRefused, UsageProblem
 from policies.evaluation.bounds import RewardBounds, WeightBound, checked_reward_bounds, checked_weight_bound
 from policies.evaluation.column_log import ColumnLog
 from policies.evaluation.estimators import Estimate, estimate
-from policies.evaluation.question import Objective, Question
+from policies.evaluation.question import Objective, Question, WeighableLog, Weighed
 from policies.evaluation.targets import Target
-from policies.evaluation.weighed import Weighed, WeighableLog
 from policies.npz import UnableToReadArrays, load_npz
 
 Format = Literal["feedback", "obd", "npz", "table"]
@@ -27,7 +26,7 @@ class LogNotFound(UsageProblem):
     """There is no log where one was expected."""
 
 
-class UnableToReadLog(UsageProblem):
+class UnableToReadLog(ContentRefused):
     """The file is not of the format that was named."""
 
 
@@ -89,6 +88,8 @@ def read_npz(path: Path) -> ColumnLog:
         return ColumnLog(load_npz(path.read_bytes(), where=str(path)))
     except OSError as error:
         raise LogNotFound(f"expected a log at {path}: {error.strerror}") from error
+    except UnableToReadArrays as error:
+        raise UnableToReadLog(str(error)) from error
 
 
 def answer(question: Question, *, log: WeighableLog) -> Answer:
@@ -99,7 +100,9 @@ def answer(question: Question, *, log: WeighableLog) -> Answer:
         UsageProblem, ContentRefused: as `evaluate`.
     """
     objectives = question.objectives(log.rewards, spec=log.spec)
-    weighed = {(t.name, o.name): log.weigh(t, o, question=question) for t in question.targets_and_log for o in objectives}
+    weighed = {
+        (t.name, o.name): log.weigh(t, o, question=question) for t in question.targets_and_log for o in objectives
+    }
     baseline = next(t for t in question.targets_and_log if t.reference.kind == "logged")
     highs = {o.name: _highest(_judge(baseline, o, weighed[baseline.name, o.name], question)) for o in objectives}
     judged = [
@@ -114,27 +117,25 @@ def answer(question: Question, *, log: WeighableLog) -> Answer:
 
 def _judge(target: Target, objective: Objective, weighed: Weighed, question: Question) -> list[Judged]:
     """Return the estimates of one target for one objective, in the order of the estimators."""
-    sums = weighed.sums
-    reward = checked_reward_bounds(sums, bounds=objective.bounds) if sums.row_count else _bounds_without_rows(objective)
     is_log = target.reference.kind == "logged"
-    flag = None if is_log else question.weight_bound
-    bound, source = (weighed.weight_bound, weighed.source) if flag is None else (flag, "flag")
+    reward = _reward_bounds(weighed, objective)
+    bound = _weight_bound(weighed, question, is_log=is_log)
     found = estimate(
-        sums,
+        weighed.sums,
         reward_low=reward.low,
         reward_high=reward.high,
         confidence=question.confidence,
-        weight_bound=1.0 if is_log else bound,
-        weight_bound_source="flag" if is_log else source,
+        weight_bound=bound.value,
+        # The weights of the log's own policy are 1 by definition: a bound that is as sure as one from a flag.
+        weight_bound_source="flag" if is_log else bound.source,
     )
-    shown = WeightBound(1.0, "log") if is_log else checked_weight_bound(sums, bound=bound, source=source)
     return [
         Judged(
             target=target.name,
             estimator=name,
             reward=objective.name,
             estimate=_say_log(one) if is_log else one,
-            weight_bound=shown,
+            weight_bound=bound,
             reward_bounds=reward,
             is_log=is_log,
             better_than_log=False,
@@ -143,13 +144,23 @@ def _judge(target: Target, objective: Objective, weighed: Weighed, question: Que
     ]
 
 
+def _weight_bound(weighed: Weighed, question: Question, *, is_log: bool) -> WeightBound:
+    if is_log:
+        return WeightBound(1.0, "log")
+    if question.weight_bound is not None:
+        return checked_weight_bound(weighed.sums, bound=question.weight_bound, source="flag")
+    return checked_weight_bound(weighed.sums, bound=weighed.weight_bound, source=weighed.source)
+
+
+def _reward_bounds(weighed: Weighed, objective: Objective) -> RewardBounds:
+    if weighed.sums.row_count:
+        return checked_reward_bounds(weighed.sums, bounds=objective.bounds)
+    return RewardBounds(*(objective.bounds or (0.0, 1.0)))  # without a row nothing contradicts any bounds
+
+
 def _say_log(found: Estimate) -> Estimate:
     """Say in the reason why the bound of the log's own weights is exact."""
     return msgspec.structs.replace(found, reason=f"{found.reason}. All weights are 1: this is the log's own policy")
-
-
-def _bounds_without_rows(objective: Objective) -> RewardBounds:
-    return RewardBounds(*(objective.bounds or (0.0, 1.0)))
 
 
 def _highest(judged: Sequence[Judged]) -> float:

@@ -115,12 +115,12 @@ def cressie_read(
     """
     threshold = _threshold(pairs, confidence=confidence, weight_high=weight_high)
     weights = sorted({0.0, 1.0, weight_high})
-    lows = list(_ends(pairs, weights, line=least, threshold=threshold))
+    lows = _ends(pairs, weights, line=least, threshold=threshold)
     mirrored = pairs._replace(y=-pairs.y, wy=-pairs.wy)
     mirrored_line = Line(-largest.slope, -largest.intercept)
-    highs = [-end for end in _ends(mirrored, weights, line=mirrored_line, threshold=threshold)]
-    low = max(bounds.low, min(lows)) if lows else bounds.low
-    high = min(bounds.high, max(highs)) if highs else bounds.high
+    highs = _ends(mirrored, weights, line=mirrored_line, threshold=threshold)
+    low = max(bounds.low, min(lows, default=bounds.low))
+    high = min(bounds.high, -min(highs, default=-bounds.high))
     return Interval(low, high) if low <= high else Interval(*bounds)
 
 

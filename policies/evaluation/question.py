@@ -1,12 +1,14 @@
-"""What is asked of a log: which policies, which rewards, how sure, and what is possible at most."""
+"""What is asked of a log, and what it gives for one target and one objective, whatever the log is."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from policies.errors import UsageProblem
-from policies.evaluation.sums import DEFAULT_CLIP
+from policies.evaluation.bounds import WeightBoundSource
+from policies.evaluation.sums import DEFAULT_CLIP, Sums
 from policies.evaluation.targets import Reference, Target
 from policies.spec import PolicySpec
 
@@ -60,7 +62,9 @@ class Question:
             if len(set(names)) != len(names):
                 raise UnableToAsk(f"a {what} is named twice: {', '.join(names)}")
         if any(t.name == LOGGED and t.reference.kind != "logged" for t in self.targets):
-            raise UnableToAsk("the name 'logged' is kept for the policy that wrote the log; choose another for the target")
+            raise UnableToAsk(
+                "the name 'logged' is kept for the policy that wrote the log; choose another for the target"
+            )
         if not 0.0 < self.confidence < 1.0:
             raise UnableToAsk(f"confidence must lie between 0 and 1, found {self.confidence}")
         if not (math.isfinite(self.clip) and self.clip > 0):
@@ -97,6 +101,35 @@ class Question:
             Objective(name=name, weights=weights, bounds=_spec_bounds(weights, spec) or self.reward_bounds)
             for name, weights in sets
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """Hold the sums of a log weighed for one target.
+
+    `weight_bound` follows from the propensity floor (source "floor") or is None, to be read off the log ("log").
+    `notes` say what was left out and why.
+    """
+
+    sums: Sums
+    weight_bound: float | None = None
+    source: WeightBoundSource = "log"
+    notes: Sequence[str] = ()
+
+
+class WeighableLog(Protocol):
+    """A log that can be weighed for targets."""
+
+    @property
+    def spec(self) -> PolicySpec | None:
+        """The spec that the log was made by, None for bare columns."""
+
+    @property
+    def rewards(self) -> Sequence[str]:
+        """The names of the rewards that the log has."""
+
+    def weigh(self, target: Target, objective: Objective, *, question: Question) -> Weighed:
+        """Weigh every row for a target."""
 
 
 def _spec_bounds(weights: Mapping[str, float], spec: PolicySpec | None) -> tuple[float, float] | None:

@@ -107,7 +107,7 @@ def read_table(reference: Reference, *, spec: PolicySpec | None) -> ProbabilityT
     if reference.field is not None:
         return _read_matrix(reference.path, reference.field)
     if spec is None or spec.actions.ids is None:
-        raise UnableToUseTable("a table of ids and probabilities needs a spec with fixed action ids; use table:CSV@FIELD")
+        raise UnableToUseTable("a table of ids needs a spec with fixed action ids; use table:CSV@FIELD")
     return _read_long(reference.path, spec, spec.actions.ids)
 
 
@@ -131,7 +131,9 @@ def probabilities_at(
         outside = (values < 0) | (values >= size)
         if outside.any():
             row = int(outside.argmax())
-            raise UnableToUseTable(f"column {name} must lie in 0…{size - 1} of the table, found {values[row]} in row {row}")
+            raise UnableToUseTable(
+                f"column {name} must lie in 0…{size - 1} (the table), found {values[row]} in row {row}"
+            )
     found: NDArray[np.float64] = table.rows[codes, actions]
     return found
 
@@ -182,7 +184,8 @@ def _read_long(path: Path, spec: PolicySpec, ids: tuple[str, ...]) -> Probabilit
     header = [name.strip().removeprefix("#").strip() for name in next(reader, [])]
     fields = [name for name in header if name not in ("id", "probability")]
     if not {"id", "probability"} <= set(header) or len(fields) > 1 or len(set(header)) != len(header):
-        raise UnableToUseTable(f"{path} must have the columns id, probability and at most one request field, found {header}")
+        expected = "the columns id, probability and at most one request field"
+        raise UnableToUseTable(f"{path} must have {expected}, found {header}")
     field = _flat_field(spec, fields[0]) if fields else None
     cells: dict[tuple[int, int], float] = {}
     places = {action: place for place, action in enumerate(ids)}

@@ -188,7 +188,7 @@ class _Solver:
         self._basis.col_status = [_STATUSES[code] for code in program.basis_columns]
         self._basis.row_status = [_STATUSES[code] for code in program.basis_rows]
         self._basis.valid = True
-        self._model = self._fresh()
+        self._model = _build(self._program, _FIRST)
 
     def solve(self, changes: _Batch, row: int, optima: _Optima) -> tuple[str, str]:
         """Solve one row; return its status and, when there is no optimum, what was found instead."""
@@ -200,7 +200,7 @@ class _Solver:
         if found == _OPTIMAL:
             optima.take(model, row)
             return "optimal", ""
-        self._model = self._fresh()
+        self._model = _build(self._program, _FIRST)
         return self._recover(changes, row, optima, first=model.modelStatusToString(found))
 
     def _recover(self, changes: _Batch, row: int, optima: _Optima, *, first: str) -> tuple[str, str]:
@@ -215,14 +215,6 @@ class _Solver:
             findings.append(model.modelStatusToString(found))
         tried = "from the stored basis, after presolve, by interior point"
         return "infeasible", f"expected an optimum of the linear recourse, HiGHS found {', '.join(findings)} ({tried})"
-
-    def _fresh(self) -> highspy.Highs:
-        model = _build(self._program, _FIRST)
-        if model.setBasis(self._basis) != highspy.HighsStatus.kOk:
-            raise RecourseRefused(
-                "recourse arrays 'basis_columns' and 'basis_rows': HiGHS does not take them as a basis"
-            )
-        return model
 
 
 def _run(model: highspy.Highs) -> highspy.HighsModelStatus:

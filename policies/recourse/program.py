@@ -30,6 +30,7 @@ Integers = NDArray[np.int32]
 
 _MAPS = ("row_map", "column_lower_map", "column_upper_map", "cost_map")
 _BASIS_STATUSES = 5  # HiGHS: at lower, basic, at upper, zero, nonbasic
+_BASIC = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -131,6 +132,7 @@ class ParametricProgram:
             **maps,
         )
         _check_finite(program)
+        _check_basis(program)
         return program
 
 
@@ -230,6 +232,15 @@ def _read_readout(name: str, source: str, indices: Integers, scale: Floats, limi
             f"recourse output {name!r}: {source} has {limits[source]} entries, found {indices.tolist()}"
         )
     return Readout(name=name, source=cast("Source", source), indices=indices, scale=scale)
+
+
+def _check_basis(program: ParametricProgram) -> None:
+    """HiGHS completes a basis of the wrong size by a guess; a digest would then say less than it seems to."""
+    basic = int((program.basis_columns == _BASIC).sum() + (program.basis_rows == _BASIC).sum())
+    if basic != program.row_lower.size:
+        raise RecourseRefused(
+            f"recourse arrays 'basis_columns', 'basis_rows': expected {program.row_lower.size} basic, found {basic}"
+        )
 
 
 def _check_finite(program: ParametricProgram) -> None:

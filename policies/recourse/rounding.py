@@ -108,15 +108,15 @@ def rounding_arrays(
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of `recourse.npz`.
 
-    `multiple`, `lower`, `upper` [N]; the capacity as `capacity` (one number) or `capacity_parameter` (its name), or
-    neither.
+    `multiple`, `lower`, `upper` [N]; the capacity as `capacity` (one number, infinite for no limit) or as
+    `capacity_parameter` (the name of a parameter).
     """
     arrays: dict[str, NDArray[Any]] = {"kind": np.array("rounding")}
     arrays |= {"multiple": np.asarray(multiple, float), "lower": np.asarray(lower, float)}
     arrays |= {"upper": np.asarray(upper, float)}
-    if capacity is not None:
-        arrays["capacity_parameter" if isinstance(capacity, str) else "capacity"] = np.array(capacity)
-    return arrays
+    if isinstance(capacity, str):
+        return arrays | {"capacity_parameter": np.array(capacity)}
+    return arrays | {"capacity": np.array(np.inf if capacity is None else capacity, float)}
 
 
 class _Grid:
@@ -226,11 +226,15 @@ def _count(bound: float, step: Decimal, rounding: str) -> int:
     return int((_decimal(bound, "bounds") / step).to_integral_value(rounding))
 
 
-def _read_capacity(arrays: Mapping[str, NDArray[Any]]) -> float | str | None:
+def _read_capacity(arrays: Mapping[str, NDArray[Any]]) -> float | str:
+    """Read the one of two arrays that says the capacity; a lost one must not pass for no limit."""
+    given = {"capacity", "capacity_parameter"} & set(arrays)
+    if len(given) != 1:
+        raise RecourseRefused(
+            f"recourse: expected either 'capacity' (inf: no limit) or 'capacity_parameter', found {sorted(given)}"
+        )
     if "capacity_parameter" in arrays:
         return word(arrays, "capacity_parameter")
-    if "capacity" not in arrays:
-        return None
     return float(floats({"capacity": arrays["capacity"].reshape(-1)}, "capacity", 1)[0])
 
 

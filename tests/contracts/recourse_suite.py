@@ -3,7 +3,6 @@
 An implementation says what its arrays and spec are, draws a feasible batch, and spoils one row of it.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -142,7 +141,7 @@ class RecourseSuite:
             with pytest.raises(RecourseRefused, match=name):
                 load_recourse(self.kind, rest, self.spec())
 
-    def needed(self, arrays: Mapping[str, NDArray[Any]]) -> list[str]:
+    def needed(self, arrays: Arrays) -> list[str]:
         """Name the arrays without which the recourse must be refused."""
         return sorted(arrays)
 

@@ -59,6 +59,8 @@ def requests(count: int) -> list[bytes]:
 class TransportSuite(ABC):
     """Each test is a fact about the contract of `serving.contract.Transport`."""
 
+    worker: Transport | None = None
+
     @abstractmethod
     def feed(self, values: Sequence[bytes]) -> None:
         """Append requests to the input, spread over its partitions in turn."""
@@ -77,7 +79,6 @@ class TransportSuite(ABC):
 
     @pytest.fixture(autouse=True)
     def _close_at_the_end(self) -> Iterator[None]:
-        self.worker: Transport | None = None
         yield
         if self.worker is not None:
             self.worker.close()

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.events import DecisionRequest, Outcome, to_bytes
+from policies.events import DecisionRequest, Outcome
 from policies.spec import ActionSet, Field, PolicySpec, RecourseSpec, Reward
 from tests.helpers.hydrothermal_stage import draw_stage, stage_program, stage_spec
 
@@ -43,8 +44,8 @@ class Workload:
         )
 
     def messages(self, count: int) -> list[bytes]:
-        """Make that many requests as the bytes that a producer sends."""
-        return [to_bytes(self.request(number)) for number in range(count)]
+        """Make that many requests as the bytes that a producer sends: without what it has nothing to say about."""
+        return [_lean(self.request(number)) for number in range(count)]
 
     def outcome(self, request: DecisionRequest, slot: str = "") -> Outcome:
         """Make an outcome for a request that names every reward of the spec."""
@@ -67,6 +68,11 @@ class Workload:
         if self.quantities is None:
             return export_uniform(self.spec, folder=folder)
         return export_constant(self.spec, folder=folder, quantities=self.quantities, recourse=self.recourse)
+
+
+def _lean(request: DecisionRequest) -> bytes:
+    said = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
+    return msgspec.json.encode(said)
 
 
 def ad_load() -> Workload:

@@ -13,6 +13,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     epochs: int = 30
     floor: float | None = None
     objective: str = "ips"
+    pulls: tuple[float, ...] = (1.0,)
+    names: tuple[str, ...] = ()
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -56,6 +58,12 @@ def test_listing_the_recipes_does_not_import_torch() -> None:
 
 def test_texts_become_the_settings_types() -> None:
     assert make_settings(Settings, {"epochs": "7", "floor": "0.5"}) == Settings(epochs=7, floor=0.5)
+
+
+def test_texts_with_commas_become_tuples_and_an_empty_one_an_empty_tuple() -> None:
+    made = make_settings(Settings, {"pulls": "0.3, 0.03", "names": "click,buy=0.5"})
+    assert made == Settings(pulls=(0.3, 0.03), names=("click", "buy=0.5"))
+    assert make_settings(Settings, {"pulls": ""}) == Settings(pulls=())
 
 
 def test_an_unknown_setting_names_the_nearest() -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import io
 import zipfile
@@ -5,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ _NAMES = st.text("abcdefgh_", min_size=1, max_size=6)
 _ARRAYS = st.dictionaries(_NAMES, hnp.arrays(_KINDS, hnp.array_shapes(min_dims=0, min_side=0, max_side=4)), max_size=4)
 
 
+@settings(max_examples=40)
 @given(_ARRAYS)
 def test_reading_is_the_inverse_of_writing(arrays: dict[str, NDArray[Any]]) -> None:
     found = load_npz(save_npz(arrays))
@@ -25,6 +27,7 @@ def test_reading_is_the_inverse_of_writing(arrays: dict[str, NDArray[Any]]) -> N
     }
 
 
+@settings(max_examples=40)
 @given(_ARRAYS)
 def test_the_order_of_the_names_does_not_change_the_bytes(arrays: dict[str, NDArray[Any]]) -> None:
     assert save_npz(dict(reversed(arrays.items()))) == save_npz(arrays)
@@ -75,10 +78,8 @@ def test_an_array_with_a_damaged_header_is_refused(shape: str) -> None:
 
 
 @given(st.integers(min_value=0, max_value=10**6), st.integers(min_value=1, max_value=255))
-def test_a_changed_byte_is_read_alike_or_refused_and_never_another_error(place: int, change: int) -> None:
+def test_a_changed_byte_is_read_or_refused_and_never_another_error(place: int, change: int) -> None:
     data = bytearray(save_npz({"a": np.arange(3), "b": np.array("text")}))
     data[place % len(data)] ^= change
-    try:
-        load_npz(bytes(data))
-    except UnableToReadArrays as error:
-        assert "npz" in str(error)
+    with contextlib.suppress(UnableToReadArrays):
+        assert isinstance(load_npz(bytes(data)), dict)

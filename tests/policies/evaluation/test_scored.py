@@ -1,3 +1,5 @@
+from typing import Literal, TypedDict
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,7 +15,13 @@ from policies.evaluation.scored import (
 )
 
 
-def columns(count: int = 20) -> dict[str, NDArray[np.float64]]:
+class Columns(TypedDict):
+    reward: NDArray[np.float64]
+    propensity: NDArray[np.float64]
+    target: NDArray[np.float64]
+
+
+def columns(count: int = 20) -> Columns:
     return {"reward": np.zeros(count), "propensity": np.full(count, 0.5), "target": np.full(count, 0.25)}
 
 
@@ -38,7 +46,9 @@ def test_no_rows_are_a_log_too() -> None:
         ("reward", -np.inf, "reward must be finite .* found -inf in row 17"),
     ],
 )
-def test_a_bad_value_is_refused_with_its_row(name: str, value: float, message: str) -> None:
+def test_a_bad_value_is_refused_with_its_row(
+    name: Literal["reward", "propensity", "target"], value: float, message: str
+) -> None:
     given = columns()
     given[name][17] = value
     with pytest.raises(UnableToScore, match=message) as caught:
@@ -63,24 +73,24 @@ def test_probabilities_may_round_above_one() -> None:
 def test_a_weight_whose_square_overflows_is_refused() -> None:
     given = columns()
     given["propensity"][3] = 1e-200
-    with pytest.raises(UnableToScore, match="importance weight .* in row 3"):
+    with pytest.raises(UnableToScore, match=r"importance weight .* in row 3"):
         Scored(**given)
 
 
 def test_a_prediction_that_is_not_finite_is_refused() -> None:
     prediction = np.zeros(20)
     prediction[4] = np.nan
-    with pytest.raises(UnableToScore, match="q_target must be finite .* in row 4"):
+    with pytest.raises(UnableToScore, match=r"q_target must be finite .* in row 4"):
         Scored(**columns(), q_logged=np.zeros(20), q_target=prediction)
 
 
 def test_columns_of_unequal_length_are_a_programming_error() -> None:
     with pytest.raises(ValueError, match="target must be flat and as long as reward"):
-        Scored(**(columns() | {"target": np.full(19, 0.5)}))
+        Scored(reward=np.ones(20), propensity=np.ones(20), target=np.ones(19))
     with pytest.raises(ValueError, match="come together"):
         Scored(**columns(), q_logged=np.zeros(20))
     with pytest.raises(ValueError, match="uint64"):
-        Scored(**columns(), unit=np.zeros(20, dtype=np.int64))  # type: ignore[arg-type]
+        Scored(**columns(), unit=np.zeros(20, dtype=np.int64))
 
 
 def test_a_golden_npz_is_a_scored() -> None:
@@ -104,7 +114,7 @@ def test_a_golden_npz_is_a_scored() -> None:
 
 
 def test_a_missing_propensity_is_never_taken_as_one() -> None:
-    with pytest.raises(UnableToScore, match="missing: pscore. A missing propensity is never taken as 1"):
+    with pytest.raises(UnableToScore, match=r"missing: pscore\. A missing propensity is never taken as 1"):
         scored_from_columns({"reward": np.ones(2), "p_eval": np.ones(2)})
 
 
@@ -125,9 +135,9 @@ def test_named_columns_must_be_numbers_of_one_length() -> None:
 
 
 def test_a_deterministic_log_is_refused_and_points_to_simulate() -> None:
-    columns = {"reward": np.ones(3), "pscore": np.ones(3), "p_eval": np.array([1.0, 0.3, 1.0])}
-    with pytest.raises(UnableToScore, match="propensity 1 in all 3 rows .* 0.3 .* in row 1: .* simulate"):
-        scored_from_columns(columns)
+    given = {"reward": np.ones(3), "pscore": np.ones(3), "p_eval": np.array([1.0, 0.3, 1.0])}
+    with pytest.raises(UnableToScore, match=r"propensity 1 in all 3 rows .* 0\.3 in row 1: .* simulate"):
+        scored_from_columns(given)
 
 
 def test_a_log_of_single_choices_is_not_deterministic() -> None:

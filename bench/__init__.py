@@ -1,0 +1,1 @@
+"""Benchmarks: each prints its ratios within one run and the command that reproduces it."""

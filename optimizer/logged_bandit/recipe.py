@@ -1,0 +1,238 @@
+"""A policy of choices, learned from any log with propensities: `penstock train logged_bandit --log LOG --out DIR`."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import torch
+
+from optimizer.export import export_policy
+from optimizer.logged_bandit.network import uniform_network
+from optimizer.training.logged import Learned, LearnSettings, learn
+from optimizer.training.loop import Budget, LoopSettings, choose_device, start_budget
+from optimizer.training.progress import Progress
+from optimizer.training.report import TrainReport, write_report
+from policies.errors import UsageProblem
+from policies.feedback import Feedback, read_feedback
+from policies.spec import PolicySpec
+
+RECIPE = "logged_bandit"
+
+
+class UnableToStart(UsageProblem):
+    """What was asked of the recipe is incomplete or contradicts the log."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Say what is learned and how; every setting is a flag of the command line.
+
+    Attributes:
+        objective: ips needs propensities alone; dr has less variance where rewards can be predicted.
+        reward: NAME or NAME=WEIGHT of what is maximized, the weighted sum of several; empty: the log's only reward.
+        floor: exploration floor of the policy, in [0, 1]; None: the spec's.
+        epochs: passes over the log, for each candidate.
+        batch_size: requests in a minibatch.
+        learning_rate: the first step size; it falls to 0 along half a cosine.
+        weight_decay: pull of the weights towards zero.
+        gradient_clip: largest norm of a step's gradient.
+        width: units of a hidden layer.
+        depth: hidden layers.
+        pulls: strengths of the pull towards the policy that is known, one candidate each (see `training.logged`).
+        weight_clip: where importance weights are cut.
+        variance_penalty: standard errors of the training value that are taken off it.
+        confidence: of the held-out intervals that candidates are compared by.
+        check_every: epochs between two looks at the held-out units.
+        patience: looks without anything better before a candidate's fit stops; None: never.
+        seed: of first weights and minibatches.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        threads: of torch on the CPU; None: torch's choice. Bits repeat for one number of threads.
+        wall_limit_s: seconds after which no epoch is begun; None: no limit.
+        cpu_limit_s: the same in CPU-seconds.
+        resume: keep a checkpoint beside the artifact's folder and continue from the one that is there.
+    """
+
+    objective: Literal["ips", "dr"] = "ips"
+    reward: tuple[str, ...] = ()
+    floor: float | None = None
+    epochs: int = 30
+    batch_size: int = 512
+    learning_rate: float = 0.01
+    weight_decay: float = 0.0
+    gradient_clip: float = 1.0
+    width: int = 64
+    depth: int = 2
+    pulls: tuple[float, ...] = (0.3, 0.03, 0.003)
+    weight_clip: float = 100.0
+    variance_penalty: float = 1.0
+    confidence: float = 0.95
+    check_every: int = 1
+    patience: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    wall_limit_s: float | None = None
+    cpu_limit_s: float | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "batch_size": 1, "width": 1, "depth": 0, "check_every": 1, "seed": 0}
+        for name, low in least.items():
+            _require(getattr(self, name) >= low, f"{name} must be at least {low}, found {getattr(self, name)}")
+        for name in ("learning_rate", "gradient_clip", "weight_clip"):
+            _require(getattr(self, name) > 0, f"{name} must be above 0, found {getattr(self, name)}")
+        _require(self.floor is None or 0 <= self.floor <= 1, f"floor must lie in [0, 1], found {self.floor}")
+        _require(0 < self.confidence < 1, f"confidence must lie between 0 and 1, found {self.confidence}")
+        _require(all(pull >= 0 for pull in self.pulls), f"pulls must not be negative, found {self.pulls}")
+        _require(self.threads is None or self.threads >= 1, f"threads must be at least 1, found {self.threads}")
+
+
+SETTINGS = Settings
+
+_NOT_OF_THE_POLICY = ("device", "threads", "wall_limit_s", "cpu_limit_s", "resume")
+"""Settings that say where and for how long, not what: they are left out of the artifact's provenance."""
+
+
+def train(
+    log: Path | None,
+    *,
+    spec: PolicySpec | None,
+    out: Path,
+    settings: Settings,
+    progress: Progress,
+    wall_clock: Callable[[], float] = time.monotonic,
+    cpu_clock: Callable[[], float] = time.process_time,
+) -> TrainReport:
+    """Learn from a log and write the artifact into `out`, with `evaluation.json` beside its files.
+
+    Raises:
+        UsageProblem: no log is given, it is not there, or the reward to maximize is not clear.
+        ContentRefused: the log does not hold what learning needs.
+        Unable: a loss is not finite, a checkpoint is of another run, or the artifact does not pass its gates.
+    """
+    if log is None:
+        raise UnableToStart(f"the recipe {RECIPE!r} learns from a log: name one with --log LOG.parquet")
+    budget = start_budget(
+        wall_clock, cpu_clock=cpu_clock, wall_limit_s=settings.wall_limit_s, cpu_limit_s=settings.cpu_limit_s
+    )
+    checkpoints = out.with_name(f"{out.name}.checkpoint")
+    with _threads(settings.threads):
+        feedback = read_feedback(log, spec=spec)
+        reward = rewards_of(settings.reward, feedback=feedback)
+        learned = learn(
+            feedback,
+            spec=_with_floor(feedback.spec, settings.floor),
+            reward=reward,
+            make_network=lambda one: uniform_network(one, width=settings.width, depth=settings.depth),
+            settings=learn_settings(settings),
+            device=choose_device(settings.device),
+            budget=budget,
+            progress=progress,
+            checkpoints=checkpoints if settings.resume else None,
+        )
+        identity = export_policy(
+            learned.module, spec=learned.spec, folder=out, provenance=_provenance(learned, settings, reward)
+        )
+    report = _report(learned, identity, settings, reward, budget)
+    write_report(report, folder=out)
+    if settings.resume and budget.spent() is None:
+        shutil.rmtree(checkpoints)
+    return report
+
+
+def learn_settings(settings: Settings) -> LearnSettings:
+    """Return the part of the settings that `training.logged` goes by."""
+    return LearnSettings(
+        objective=settings.objective,
+        pulls=settings.pulls,
+        weight_clip=settings.weight_clip,
+        variance_penalty=settings.variance_penalty,
+        confidence=settings.confidence,
+        loop=LoopSettings(
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            gradient_clip=settings.gradient_clip,
+            check_every=settings.check_every,
+            patience=settings.patience,
+            seed=settings.seed,
+        ),
+    )
+
+
+def rewards_of(named: tuple[str, ...], *, feedback: Feedback) -> dict[str, float]:
+    """Return the weights of what is maximized: NAME counts once, NAME=WEIGHT by its weight.
+
+    Raises:
+        UnableToStart: nothing is named although the log has several rewards or none, or a weight is no number.
+    """
+    if not named and len(feedback.rewards) != 1:
+        known = ", ".join(feedback.rewards) or "none"
+        raise UnableToStart(f"expected the name of what to maximize, the log has the rewards {known}; set reward")
+    weights = {}
+    for text in named or tuple(feedback.rewards):
+        name, _, weight = text.partition("=")
+        try:
+            weights[name] = float(weight) if weight else 1.0
+        except ValueError as error:
+            raise UnableToStart(f"expected NAME or NAME=WEIGHT as a reward, found {text!r}") from error
+    return weights
+
+
+def _with_floor(spec: PolicySpec, floor: float | None) -> PolicySpec:
+    return spec if floor is None else msgspec.structs.replace(spec, floor=floor)
+
+
+def _provenance(learned: Learned, settings: Settings, reward: Mapping[str, float]) -> dict[str, object]:
+    shaping = {name: v for name, v in msgspec.to_builtins(settings).items() if name not in _NOT_OF_THE_POLICY}
+    return {
+        "recipe": RECIPE,
+        "settings": shaping,
+        "reward": dict(reward),
+        "log": learned.log_digest,
+        "rows": learned.rows_trained,
+        "chosen": learned.chosen.name,
+        "torch": str(torch.__version__),
+    }
+
+
+def _report(
+    learned: Learned, identity: str, settings: Settings, reward: Mapping[str, float], budget: Budget
+) -> TrainReport:
+    return TrainReport(
+        recipe=RECIPE,
+        identity=identity,
+        objective=settings.objective,
+        reward=next(iter(reward)) if len(reward) == 1 else "sum",
+        chosen=learned.chosen.name,
+        held_out=learned.chosen.held_out,
+        candidates=learned.candidates,
+        epochs=sum(len(candidate.history) for candidate in learned.candidates),
+        rows_trained=learned.rows_trained,
+        rows_held_out=learned.rows_held_out,
+        rows_excluded=learned.rows_excluded,
+        device=str(choose_device(settings.device)),
+        parameter_count=sum(parameter.numel() for parameter in learned.module.parameters()),
+        cpu_s=budget.cpu_s,
+        wall_s=budget.wall_s,
+    )
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Let torch use that many threads for a while; the number is torch's own state, so it is put back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)

@@ -1,0 +1,121 @@
+"""The duplicate window: what each partition decided last, so that a request that comes again is told from a new one.
+
+The same bytes under the same request id are decided again, to the same decision, and counted; other bytes are a
+conflict. The window counts the last decisions of a partition, whatever batches they came in, and is rebuilt at start
+from what the partition has committed: running on and restarting remember the same. Dead letters are not remembered, so
+that a request may be mended and sent again.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, final
+
+import msgspec
+
+from policies.events import compact
+from serving.contract import Place, Result
+
+DEFAULT_WINDOW: Final = 100_000
+
+
+class Admitted(NamedTuple):
+    """Say which of the requests offered conflict with an earlier one, by their place, and how many repeat one."""
+
+    conflicts: list[int]
+    repeated: int
+
+
+@final
+class DuplicateWindow:
+    """Remember the last `size` decisions of each partition by 64-bit hashes of id and bytes: about 13 MB per 100,000.
+
+    The hashes are Python's own: keyed anew in each process, which is all they live in. Two ids collide in a full window
+    with probability 5e-15 per request.
+    """
+
+    def __init__(self, *, size: int = DEFAULT_WINDOW) -> None:
+        if size < 1:
+            raise ValueError(f"a duplicate window remembers at least one request, found {size}")
+        self._size = size
+        self._partitions: dict[Place, _Partition] = {}
+
+    def is_built(self, place: Place) -> bool:
+        """Say whether a partition's memory was rebuilt since the start or the last `clear`."""
+        return place in self._partitions
+
+    def rebuild(self, place: Place, decisions: Iterable[Result]) -> None:
+        """Remember the committed decisions of a partition, oldest first."""
+        partition = self._partitions[place] = _Partition(self._size)
+        for result in decisions:
+            request = bytes(_DECISION.decode(result.value).request)
+            partition.remember(hash(_REQUEST.decode(request).request_id), hash(request))
+
+    def clear(self) -> None:
+        """Forget everything: what was admitted may not have been committed, or partitions have changed hands."""
+        self._partitions.clear()
+
+    def admit(self, place: Place, request_ids: Sequence[str], originals: Sequence[bytes]) -> Admitted:
+        """Compare requests of one partition, in order, with what it decided last, and remember those that agree.
+
+        After a rebuild, bytes are compared in the form in which decisions echo them: without line breaks.
+        """
+        return self._partitions[place].admit(list(map(hash, request_ids)), originals)
+
+
+@final
+class _Partition:
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._known: dict[int, int] = {}
+        self._order: deque[int] = deque()
+        self._repeats: Counter[int] = Counter()
+
+    def admit(self, ids: list[int], originals: Sequence[bytes]) -> Admitted:
+        if self._known.keys().isdisjoint(ids) and len(set(ids)) == len(ids):
+            self._known.update(zip(ids, map(hash, originals), strict=True))
+            self._order.extend(ids)
+            self._shrink()
+            return Admitted([], 0)
+        return self._admit_one_by_one(ids, originals)
+
+    def remember(self, request_id: int, digest: int) -> None:
+        if request_id in self._known:
+            self._repeats[request_id] += 1
+        else:
+            self._known[request_id] = digest
+        self._order.append(request_id)
+        self._shrink()
+
+    def _admit_one_by_one(self, ids: list[int], originals: Sequence[bytes]) -> Admitted:
+        conflicts, repeated = [], 0
+        for place, (request_id, original) in enumerate(zip(ids, originals, strict=True)):
+            before = self._known.get(request_id)
+            if before is not None and before not in (hash(original), hash(compact(original).strip())):
+                conflicts.append(place)
+                continue
+            repeated += before is not None
+            self.remember(request_id, hash(original))
+        return Admitted(conflicts, repeated)
+
+    def _shrink(self) -> None:
+        order, known, repeats = self._order, self._known, self._repeats
+        for _ in range(len(order) - self._size):
+            oldest = order.popleft()
+            if oldest not in repeats:
+                del known[oldest]
+            elif repeats[oldest] == 1:
+                del repeats[oldest]
+            else:
+                repeats[oldest] -= 1
+
+
+class _Request(msgspec.Struct, gc=False):
+    request_id: str
+
+
+class _Decision(msgspec.Struct, gc=False):
+    request: msgspec.Raw
+
+
+_REQUEST: Final = msgspec.json.Decoder(_Request)
+_DECISION: Final[msgspec.json.Decoder[_Decision]] = msgspec.json.Decoder(_Decision)

@@ -1,0 +1,216 @@
+"""The one pipeline, receive → decide → record, over any transport; `decide`, `replay` and `serve` all run it.
+
+What a message can do wrong has a reason on a closed list and ends in a dead letter. An exception beyond that is a
+defect: the batch stays unsettled, the message that causes it is found by deciding each alone and named in the log, and
+the exception ends the loop. It is not written off as a dead letter, for no reason on the list would be true.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter, itemgetter
+from typing import final
+
+from policies.events import Fault, Source
+from serving.catalogue import Lineup
+from serving.contract import Batch, Message, Place, Remembers, Result, Transport
+from serving.decide import Ruled, decide
+from serving.duplicates import DEFAULT_WINDOW, DuplicateWindow
+from serving.log import log
+from serving.metrics import Metrics
+from serving.receive import Received, receive
+from serving.record import record
+from serving.watcher import Lineups
+
+_CONFLICT = Fault("duplicate_conflict", "another request of the same id was decided before, with other bytes")
+
+Key = tuple[str, str, str]
+"""Domain, kind and reason, as the results are counted."""
+
+
+@final
+class Pipeline:
+    """Answer batches of requests: exactly one result per message, in order, and the shadows' decisions after them.
+
+    Args:
+        transport: where batches come from; it is asked for what was committed before, if it remembers that.
+        lineups: what is in force.
+        now: the time that records carry, in microseconds since 1970 UTC.
+        seconds: a monotonic clock, for the histogram.
+        metrics: where results are counted once they are committed.
+        window_size: how many decisions each partition remembers.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        lineups: Lineups,
+        now: Callable[[], int],
+        seconds: Callable[[], float],
+        metrics: Metrics,
+        window_size: int = DEFAULT_WINDOW,
+    ) -> None:
+        self._remembers = transport if isinstance(transport, Remembers) else None
+        self._lineups, self._now, self._seconds, self._metrics = lineups, now, seconds, metrics
+        self._window, self._window_size = DuplicateWindow(size=window_size), window_size
+        self._assignment = self._remembers.assignment() if self._remembers else 0
+        self._decide_seconds = metrics.histogram("penstock_decide_seconds")
+        self._clipped = metrics.counter("penstock_clipped_values_total")
+        self._filled = metrics.counter("penstock_filled_values_total")
+        self._duplicates = metrics.counter("penstock_duplicate_requests_total")
+        self._made: tuple[Received, Ruled, int] | None = None
+        self._is_window_off = False
+        self.totals: Counter[Key] = Counter()
+
+    def answer(self, batch: Batch) -> tuple[Sequence[Result], None]:
+        """Return the results of one batch; nothing is counted before they are kept."""
+        if not batch.messages:
+            return (), None
+        started = self._seconds()
+        lineup = self._lineups.current()
+        try:
+            results = self._answer(batch.messages, lineup)
+        except Exception as error:
+            self._name_poison(batch.messages, lineup, error)
+            raise
+        self._decide_seconds.observe(self._seconds() - started)
+        return results, None
+
+    def keep(self) -> None:
+        """Count the results of the last batch: they are committed."""
+        if self._made is None:
+            return
+        received, ruled, repeated = self._made
+        for key, count in count_results(received, ruled).items():
+            self.totals[key] += count
+            self._metrics.counter("penstock_results_total", *key).inc(count)
+        self._clipped.inc(ruled.clipped)
+        self._filled.inc(ruled.filled)
+        self._duplicates.inc(repeated)
+        self._made = None
+        if self._is_window_off:
+            self._window.clear()
+            self._is_window_off = False
+
+    def drop(self) -> None:
+        """Forget the last batch, and with it a window that may hold what was never committed."""
+        self._window.clear()
+        self._made = None
+
+    def _answer(self, messages: Sequence[Message], lineup: Lineup) -> list[Result]:
+        now = self._now()
+        received = receive(messages, known_domains=lineup.domains)
+        ruled = decide(received, lineup, now=now)
+        self._made = received, ruled, self._settle_duplicates(received, ruled)
+        results = record(received, ruled, catalogue=lineup.identity, now=now)
+        self._note_oversize(received, ruled, results)
+        return results
+
+    def _note_oversize(self, received: Received, ruled: Ruled, results: Sequence[Result]) -> None:
+        """See which decisions grew too large when they were written; the window must not remember them."""
+        decided = len(ruled.rulings) - list(map(type, ruled.rulings)).count(Fault)
+        if list(map(_KIND, results)).count("decision") == decided:
+            return
+        for row, place in enumerate(received.places):
+            if not isinstance(ruled.rulings[row], Fault) and results[place].kind == "dead_letter":
+                ruled.rulings[row] = Fault("oversize", "the decision was too large")
+        self._is_window_off = True
+
+    def _settle_duplicates(self, received: Received, ruled: Ruled) -> int:
+        """Turn the rulings on conflicting requests into faults, and return how many requests repeat one."""
+        self._check_assignment()
+        messages = received.messages
+        repeated, conflicts = 0, set[int]()
+        for place, rows in _decided_by_place(received, ruled):
+            if not self._window.is_built(place):
+                self._rebuild(place)
+            ids = [received.requests[row].request_id for row in rows]
+            admitted = self._window.admit(place, ids, [messages[received.places[row]].value for row in rows])
+            repeated += admitted.repeated
+            conflicts.update(rows[number] for number in admitted.conflicts)
+        for row in conflicts:
+            ruled.rulings[row] = _CONFLICT
+        if conflicts:
+            ruled.shadows[:] = [shadow for shadow in ruled.shadows if shadow[0] not in conflicts]
+        return repeated
+
+    def _check_assignment(self) -> None:
+        if self._remembers is not None and self._remembers.assignment() != self._assignment:
+            self._assignment = self._remembers.assignment()
+            self._window.clear()
+
+    def _rebuild(self, place: Place) -> None:
+        found: Sequence[Result] = ()
+        if self._remembers is not None:
+            found = self._remembers.recent_results("decision", place=place, count=self._window_size)
+        self._window.rebuild(place, found)
+        log("rebuild duplicate window", topic=place[0], partition=place[1], decisions=len(found))
+
+    def _name_poison(self, messages: Sequence[Message], lineup: Lineup, error: Exception) -> None:
+        """Log which messages cannot be answered even alone; deciding is pure, so trying again does no harm."""
+        poison = [_name(message.source) for message in messages if not self._is_answerable(message, lineup)]
+        log(
+            "abandon batch",
+            level="error",
+            error=error,
+            messages=len(messages),
+            first=_name(messages[0].source),
+            poison=", ".join(poison[:5]) or "none alone",
+        )
+
+    def _is_answerable(self, message: Message, lineup: Lineup) -> bool:
+        now = self._now()
+        try:
+            received = receive([message], known_domains=lineup.domains)
+            record(received, decide(received, lineup, now=now), catalogue=lineup.identity, now=now)
+        except Exception:  # any exception is what is looked for
+            return False
+        return True
+
+
+def count_results(received: Received, ruled: Ruled) -> Counter[Key]:
+    """Count results by domain, kind (decision, fallback, shadow, dead_letter) and reason.
+
+    A message without a legible request has the domain "unknown".
+    """
+    domains = list(map(_DOMAIN, received.requests))
+    found: Counter[Key] = Counter()
+    if Fault not in set(map(type, ruled.rulings)) and not any(map(_FALLBACK, ruled.rulings)):
+        found.update({(domain, "decision", ""): count for domain, count in Counter(domains).items()})
+    else:
+        found.update(map(_key, domains, ruled.rulings))
+    for fault, _ in received.faults.values():
+        found["unknown", "dead_letter", fault.reason] += 1
+    for row, _, _ in ruled.shadows:
+        found[domains[row], "shadow", ""] += 1
+    return found
+
+
+_DOMAIN = attrgetter("domain")
+_KIND = attrgetter("kind")
+_PLACE = attrgetter("source.topic", "source.partition")
+_FALLBACK = itemgetter(2)
+
+
+def _key(domain: str, ruling: object) -> Key:
+    if isinstance(ruling, Fault):
+        return domain, "dead_letter", ruling.reason
+    fallback: str | None = getattr(ruling, "fallback", None)
+    return (domain, "decision", "") if fallback is None else (domain, "fallback", fallback)
+
+
+def _decided_by_place(received: Received, ruled: Ruled) -> Iterable[tuple[Place, Sequence[int]]]:
+    """Return the rows that were decided, in order, by the partition they came from."""
+    places = list(map(_PLACE, received.messages))
+    is_whole = Fault not in set(map(type, ruled.rulings))
+    if is_whole and len(set(places)) == 1:
+        return [(places[0], range(len(ruled.rulings)))]
+    by_place: dict[Place, list[int]] = {}
+    for row, ruling in enumerate(ruled.rulings):
+        if not isinstance(ruling, Fault):
+            by_place.setdefault(places[received.places[row]], []).append(row)
+    return by_place.items()
+
+
+def _name(source: Source) -> str:
+    return f"{source.topic}/{source.partition}@{source.offset}"
