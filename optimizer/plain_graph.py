@@ -2,7 +2,7 @@
 
 # B batch, S slot, A action, N component of the quantity
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -84,7 +84,7 @@ def finish(model: onnx.ModelProto, *, inputs: Sequence[GraphTensor], spec: Polic
 
 
 def _choice_graph(
-    spec: PolicySpec, nodes: Sequence[onnx.NodeProto], constants: dict[str, NDArray[np.generic] | np.generic]
+    spec: PolicySpec, nodes: Sequence[onnx.NodeProto], constants: Mapping[str, object]
 ) -> onnx.ModelProto:
     """Return a graph whose nodes may use `eligible` [B, S, A] and `count` [B, S, 1] (at least 1), both float32."""
     shared = [
@@ -93,7 +93,7 @@ def _choice_graph(
         helper.make_node("Max", ["found", "one"], ["count"]),
     ]
     mask = graph_inputs(spec)[-1]
-    known = {"last_axis": np.array([-1]), "one": np.float32(1)}
+    known: Mapping[str, object] = {"last_axis": np.array([-1]), "one": np.float32(1)}
     return _model(spec, [mask], [*shared, *nodes], {**known, **constants}, element=TensorProto.FLOAT)
 
 
@@ -101,7 +101,7 @@ def _model(
     spec: PolicySpec,
     inputs: Sequence[GraphTensor],
     nodes: Sequence[onnx.NodeProto],
-    constants: dict[str, NDArray[np.generic] | np.generic],
+    constants: Mapping[str, object],
     *,
     element: int,
 ) -> onnx.ModelProto:

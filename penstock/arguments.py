@@ -14,6 +14,7 @@ VERBS: Final = {
     "decide": "decide",
     "serve": "serve",
     "verify": "verify",
+    "demo": "demo",
     "complete": "complete",
 }
 """Each verb and the module in `commands/` that runs it."""

@@ -87,7 +87,7 @@ def aligned(table: Table) -> str:
 def short(value: float | None, *, digits: int = 4) -> str:
     """Return a number with a few significant digits; a dash where there is none.
 
-    >>> short(0.0012345), short(21739.4), short(None)
+    >>> short(0.00123456), short(21739.4), short(None)
     ('0.001235', '21739', '-')
     """
     if value is None or not math.isfinite(value):

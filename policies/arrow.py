@@ -58,40 +58,59 @@ def write_table(table: Any, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
+class Coded(NamedTuple):
+    """A column of texts: each row's place among the words, int64 [N] (-1 for null), and the words, object [W + 1].
+
+    The last word is None, so that a null's place finds it.
+    """
+
+    places: Places
+    words: NDArray[np.object_]
+
+
 def texts(column: Any, *, name: str) -> NDArray[np.object_]:
-    """Return a column of texts or whole numbers as texts: object [N], None where null.
+    """Return a column of texts or whole numbers as texts: object [N], None where null; equal ones are one object.
 
     Raises:
         UnableToReadColumn: the column holds something else.
     """
+    plain = _text_column(column, name)
+    if not arrow().types.is_dictionary(plain.type):
+        encoded = plain.dictionary_encode()
+        if len(encoded.dictionary) * 2 > len(plain):
+            found: NDArray[np.object_] = plain.to_numpy(zero_copy_only=False)
+            return found if found.dtype == object else found.astype(object)
+        plain = encoded
+    coded = _coded(plain)
+    picked: NDArray[np.object_] = coded.words[coded.places]
+    return picked
+
+
+def coded_texts(column: Any, *, name: str) -> Coded:
+    """Return a column of texts or whole numbers as places among its words.
+
+    Raises:
+        UnableToReadColumn: the column holds something else.
+    """
+    plain = _text_column(column, name)
+    return _coded(plain if arrow().types.is_dictionary(plain.type) else plain.dictionary_encode())
+
+
+def _text_column(column: Any, name: str) -> Any:
     pa = arrow()
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     allowed = ("is_string", "is_large_string", "is_string_view", "is_integer", "is_null")
     if not any(getattr(pa.types, test)(kind) for test in allowed):
         raise UnableToReadColumn(f"column {name} must hold texts, found {column.type}")
     plain = combined(column)
-    if pa.types.is_dictionary(plain.type):
-        return decode(plain.cast(pa.dictionary(pa.int64(), pa.string())))
-    plain = plain.cast(pa.string())
-    encoded = plain.dictionary_encode()
-    if len(encoded.dictionary) * 2 > len(plain):
-        found: NDArray[np.object_] = plain.to_numpy(zero_copy_only=False)
-        return found if found.dtype == object else found.astype(object)
-    return decode(encoded)
+    return plain.cast(pa.dictionary(pa.int64(), pa.string()) if pa.types.is_dictionary(plain.type) else pa.string())
 
 
-def decode(encoded: Any) -> NDArray[np.object_]:
-    """Return an Arrow dictionary array as objects [N]; equal values are one object."""
+def _coded(encoded: Any) -> Coded:
     words = np.empty(len(encoded.dictionary) + 1, dtype=object)
     words[:-1] = encoded.dictionary.to_pylist()
-    picked: NDArray[np.object_] = words[codes(encoded)]
-    return picked
-
-
-def codes(encoded: Any) -> Places:
-    """Return the codes of an Arrow dictionary array, int64 [N]; -1 for null."""
-    found: Places = encoded.indices.cast(arrow().int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-    return found
+    places = encoded.indices.cast(arrow().int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+    return Coded(places, words)
 
 
 def numbers(column: Any, *, name: str) -> Numbers:

@@ -23,6 +23,7 @@ from policies.gates import ArtifactRefused as ArtifactRefused  # the loader's ow
 from policies.gates import (
     Gate,
     check_batch_invariance,
+    check_inner_invariance,
     check_operators,
     check_output,
     check_selftest,
@@ -30,7 +31,7 @@ from policies.gates import (
 )
 from policies.graph import UnableToReadGraph, read_contents
 from policies.npz import UnableToReadArrays, load_npz, save_npz
-from policies.onnx_policy import OnnxPolicy, UnableToLoadGraph
+from policies.onnx_policy import OnnxPolicy, OnnxProbe, UnableToLoadGraph
 from policies.recourse.contract import Recourse
 from policies.recourse.load import load_recourse
 from policies.selftest import SelftestInvalid, unpack_selftest
@@ -135,7 +136,7 @@ def _load(folder: Path) -> Artifact:
     identity = sha256(canonical_bytes(document)).hexdigest()
     contents = _read_files(folder, manifest)
     policy = _open_policy(contents[GRAPH], manifest, identity)
-    _prove(policy, contents[SELFTEST], manifest.spec)
+    _prove(policy, contents[SELFTEST], contents[GRAPH])
     recourse = _open_recourse(contents.get(RECOURSE), manifest.spec)
     _check_identity(folder, identity)
     return Artifact(
@@ -210,7 +211,8 @@ def _open_policy(graph: bytes, manifest: Manifest, identity: str) -> OnnxPolicy:
         raise ArtifactRefused("signature", str(error)) from error
 
 
-def _prove(policy: OnnxPolicy, selftest: bytes, spec: PolicySpec) -> None:
+def _prove(policy: OnnxPolicy, selftest: bytes, graph: bytes) -> None:
+    spec = policy.spec
     try:
         vectors = unpack_selftest(load_npz(selftest, where=SELFTEST), spec=spec)
     except (UnableToReadArrays, SelftestInvalid) as error:
@@ -223,6 +225,7 @@ def _prove(policy: OnnxPolicy, selftest: bytes, spec: PolicySpec) -> None:
         check_output(policy, groups, spec=spec)
         gate = "batch_invariance"
         check_batch_invariance(policy, groups)
+        check_inner_invariance(OnnxProbe(graph), groups)
     except Unable:
         raise
     except Exception as error:  # onnxruntime's errors at run time have no common root but Exception

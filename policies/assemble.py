@@ -8,12 +8,13 @@ The fold, the Parquet reader and the importers all end here, so that a `Feedback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.choose import unit_hashes
-from policies.columns import Columns
+from policies.columns import Columns, are_ids
 from policies.log import (
     PENDING,
     Feedback,
@@ -26,6 +27,8 @@ from policies.log import (
     take_columns,
 )
 from policies.spec import PolicySpec, is_id
+
+_HASHES_CHECKED: Final = 4_096
 
 
 def assemble(
@@ -40,6 +43,7 @@ def assemble(
     request_rows: Places | None = None,
     slots: list[str] | None = None,
     units: list[str] | None = None,
+    hashes: NDArray[np.uint64] | None = None,
     steps: Places | None = None,
     times: Places | None = None,
     action_values: Numbers | None = None,
@@ -68,16 +72,15 @@ def assemble(
     nobody: list[str | None] = [None] * count
     fallback = nobody if fallbacks is None else fallbacks
     policy = nobody if policies is None else policies
-    _check_ids(ids, names, owners, is_given=request_ids is not None)
+    _check_ids([] if request_ids is None else ids, names, owners)
     _check_propensity(spec, propensity, actions, ids, fallback, policy)
     _check_actions(spec, columns, actions, rows, names, ids)
-    _check_rewards(rewards, ids)
     draft = Feedback(
         spec=spec,
         request_ids=ids,
         slots=names,
         units=owners,
-        unit_hashes=unit_hashes(owners),
+        unit_hashes=unit_hashes(owners) if hashes is None else _checked_hashes(hashes, owners),
         steps=np.zeros(count, dtype=np.int64) if steps is None else steps,
         times=np.zeros(count, dtype=np.int64) if times is None else times,
         columns=columns,
@@ -90,7 +93,7 @@ def assemble(
         probabilities=probabilities,
         propensity_floor=np.full(count, np.nan) if propensity_floor is None else propensity_floor,
         rewards=rewards,
-        statuses={name: _statuses(name, values, statuses) for name, values in rewards.items()},
+        statuses=_statuses(rewards, statuses or {}, ids),
         policies=policy,
         roles=["live"] * count if roles is None else roles,
         fallbacks=fallback,
@@ -143,20 +146,31 @@ def _request_order(sorted_rows: Places, request_count: int) -> tuple[Places, Pla
     """Return the requests in the order of their rows, int64 [R], and each row's place among them, int64 [N]."""
     is_first = np.diff(sorted_rows, prepend=-1) != 0
     requests = sorted_rows[is_first]
-    if len(np.unique(requests)) != len(requests) or len(requests) != request_count:
+    if len(requests) != request_count or (np.bincount(requests, minlength=request_count) != 1).any():
         raise UnableToUseFeedback("expected all rows of a request to name one unit, found a request with two units")
     return requests, np.cumsum(is_first) - 1
 
 
-def _check_ids(ids: list[str], slots: list[str], units: list[str], *, is_given: bool) -> None:
-    for name, texts in (("request_id", ids if is_given else []), ("unit", [] if units is ids else units)):
-        distinct = set(texts)
-        if not all(map(is_id, distinct)):
+def _check_ids(ids: list[str], slots: list[str], units: list[str]) -> None:
+    for name, texts in (("request_id", ids), ("unit", [] if units is ids else units)):
+        if not are_ids(texts):
             row = next(row for row, text in enumerate(texts) if not is_id(text))
             raise UnableToUseFeedback(f"{name} must be a text of 1 to 256 bytes, found {texts[row]!r} in row {row}")
     wrong = {slot for slot in set(slots) if slot and not is_id(slot)}
     if wrong:
         raise UnableToUseFeedback(f"slot must be a text of at most 256 bytes, found {min(wrong)!r}")
+
+
+def _checked_hashes(hashes: NDArray[np.uint64], units: list[str]) -> NDArray[np.uint64]:
+    """Return the hashes that a log carries, of which every so many are made again to see that they are the units'."""
+    rows = np.arange(0, len(units), max(1, len(units) // _HASHES_CHECKED))
+    differs = hashes[rows] != unit_hashes([units[row] for row in rows.tolist()])
+    if differs.any():
+        row = int(rows[differs.argmax()])
+        raise UnableToUseFeedback(
+            f"unit_hash must be the hash of the unit, found another in row {row} (unit {units[row]!r}); drop it"
+        )
+    return hashes
 
 
 def _check_propensity(
@@ -212,6 +226,19 @@ def _not_eligible(action: str | None, row: int, ids: list[str]) -> UnableToUseFe
     )
 
 
+def _statuses(
+    rewards: Mapping[str, Numbers], given: Mapping[str, list[str | None]], ids: list[str]
+) -> dict[str, list[str | None]]:
+    """Return each reward's statuses [N]; where none are given, a reward that is not there is pending."""
+    _check_rewards(rewards, ids)
+    return {name: given.get(name) or _told_or_pending(values) for name, values in rewards.items()}
+
+
+def _told_or_pending(values: Numbers) -> list[str | None]:
+    is_absent = np.isnan(values)
+    return [PENDING if absent else None for absent in is_absent.tolist()]
+
+
 def _check_rewards(rewards: Mapping[str, Numbers], ids: list[str]) -> None:
     for name, values in rewards.items():
         if np.isinf(values).any():
@@ -219,11 +246,3 @@ def _check_rewards(rewards: Mapping[str, Numbers], ids: list[str]) -> None:
             raise UnableToUseFeedback(
                 f"reward_{name} must be finite or null, found {values[row]} in row {row} (decision {ids[row]})"
             )
-
-
-def _statuses(name: str, values: Numbers, statuses: Mapping[str, list[str | None]] | None) -> list[str | None]:
-    given = None if statuses is None else statuses.get(name)
-    if given is not None:
-        return given
-    absent = np.isnan(values)
-    return [PENDING if is_absent else None for is_absent in absent.tolist()] if absent.any() else [None] * len(values)

@@ -308,9 +308,7 @@ def _is_no_number(value: object) -> bool:
     return type(value) is bool or _is_not_finite(value)
 
 
-def _find_bad(
-    values: Mapping[str, Any], where: str, is_bad: Callable[[object], bool] = _is_not_finite
-) -> Fault | None:
+def _find_bad(values: Mapping[str, Any], where: str, is_bad: Callable[[object], bool] = _is_not_finite) -> Fault | None:
     for name, value in values.items():
         found = _first_bad(value, is_bad)
         if found is not None:

@@ -4,7 +4,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,11 +43,27 @@ SUM_TOLERANCE = 1e-5
 FLOOR_TOLERANCE = 1e-6
 """By which share a float32 probability may fall below the floor: eight roundings of 2^-23."""
 
-LARGE_ROW_COUNT = 29
+LARGE_ROW_COUNT = 19
 """Random rows of the larger of several table sizes: their many cells show what more rows would, in less time."""
 
+PROBE_SIZES = (1, 3, 7)
+PROBE_ROW_COUNT, LARGE_PROBE_ROW_COUNT = 23, 7
+"""Batches and rows in which inner values are looked at: every value of every row is compared, so few suffice."""
+
+_ADVICE = (
+    "Log, Softplus, Mish, Sin, functions of float64 and sums over a middle axis vary with the batch in onnxruntime"
+)
 _LARGE_CELLS = 64
 _SEED = 97
+
+
+class Probing(Protocol):
+    """What shows the inner values of a graph."""
+
+    operators: dict[str, str]
+
+    def values(self, arrays: Arrays, mask: NDArray[np.bool_], /) -> dict[str, NDArray[np.floating]]:
+        """Return inner values with one row per request, by name."""
 
 
 class ArtifactRefused(Unable):
@@ -140,6 +156,28 @@ def check_batch_invariance(policy: Proposing, groups: Sequence[Group]) -> None:
         _check_bits(backward[::-1], whole, f"in one batch of {count} in reverse order")
 
 
+def check_inner_invariance(probe: Probing, groups: Sequence[Group]) -> None:
+    """Refuse a graph with an inner value whose rows depend on their neighbors, and name the operator that makes it.
+
+    A last bit that differs inside reaches the output of one row in a hundred or thousand; here it shows at once.
+
+    Raises:
+        ArtifactRefused: gate `batch_invariance`.
+    """
+    for arrays, mask in groups:
+        is_large = mask[0].size >= _LARGE_CELLS
+        arrays, mask = _rows(arrays, mask, slice(LARGE_PROBE_ROW_COUNT if is_large else PROBE_ROW_COUNT))
+        whole = probe.values(arrays, mask)
+        for size in PROBE_SIZES:
+            parts = [_rows(arrays, mask, slice(at, at + size)) for at in range(0, len(mask), size)]
+            found = [probe.values(*part) for part in parts]
+            name = _first_difference(whole, found)
+            if name is not None:
+                where = f"in batches of {size} as in one of {len(mask)}"
+                detail = f"expected the same bits {where}, found others in {name!r}, made by {probe.operators[name]}"
+                raise ArtifactRefused("batch_invariance", f"{detail}; {_ADVICE}")
+
+
 def gate_inputs(spec: PolicySpec, selftest: Sequence[Group]) -> list[Group]:
     """Return what the gates run a graph on: its self-test inputs, then random and extreme ones of the same size."""
     random = random_inputs(spec, count=ROW_COUNT, seed=_SEED)
@@ -150,6 +188,18 @@ def gate_inputs(spec: PolicySpec, selftest: Sequence[Group]) -> list[Group]:
         known = drawn.get(mask.shape[1:])
         drawn[mask.shape[1:]] = (arrays, mask) if known is None else _join((arrays, mask), known)
     return list(drawn.values())
+
+
+def _first_difference(
+    whole: dict[str, NDArray[np.floating]], parts: Sequence[dict[str, NDArray[np.floating]]]
+) -> str | None:
+    """Return the first value, in the graph's order, whose parts do not join to the whole; None where all do."""
+    for name, expected in whole.items():
+        if all(name in part for part in parts):
+            joined = np.concatenate([part[name] for part in parts])
+            if not np.array_equal(joined, expected, equal_nan=True):
+                return name
+    return None
 
 
 def _check_probabilities(found: NDArray[np.floating], mask: NDArray[np.bool_], floor: float) -> None:
@@ -184,10 +234,9 @@ def _check_bits(found: NDArray[np.floating], whole: NDArray[np.floating], how: s
         return
     differs = (found != whole).reshape(len(whole), -1).any(axis=1)
     most = float(np.abs(found.astype(np.float64) - whole).max())
-    advice = "Log, Softplus, Mish, Sin and functions of float64 vary with the batch in onnxruntime"
     expected = f"expected the same bits {how} as in one batch of {len(whole)}"
     raise ArtifactRefused(
-        "batch_invariance", f"{expected}, found {int(differs.sum())} rows up to {most:.3g} off; {advice}"
+        "batch_invariance", f"{expected}, found {int(differs.sum())} rows up to {most:.3g} off; {_ADVICE}"
     )
 
 

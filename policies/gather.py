@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.arrow import lists, numbers, texts
+from policies.arrow import Coded, coded_texts, lists, numbers, texts
 from policies.columns import Columns, TableColumns, Values
 from policies.errors import ContentRefused
 from policies.log import Places, Ragged, pick
@@ -93,13 +93,13 @@ class _Groups:
 class _Listed:
     """Hold the eligible actions of all rows, in canonical order, with their fields.
 
-    `lengths` int64 [N]; `ids` object [V]; `ranks` int64 [V], the spec's places (None for own actions); `order` brings
-    values as listed into canonical order, int64 [V], None where they are.
+    `lengths` int64 [N]; `ranks` int64 [V], places among the `words`, whose order is canonical: the spec's, or that of
+    the bytes; `order` brings values as listed into canonical order, int64 [V], None where they are.
     """
 
     lengths: Places
-    ids: NDArray[np.object_]
-    ranks: Places | None
+    ranks: Places
+    words: NDArray[np.object_]
     order: Places | None
     fields: dict[str, Values]
 
@@ -113,26 +113,29 @@ def _listed(table: Any, spec: PolicySpec, slots: list[str] | None) -> _Listed | 
     if empty.any():
         row = int(empty.argmax())
         raise UnableToGather(f"eligible must name at least one action, found none in row {row}; list what was possible")
-    ids = texts(column.values, name="eligible")
-    ranks = None if spec.actions.ids is None else _ranks(ids, spec.actions.ids, column.lengths)
-    order = _canonical_order(ids if ranks is None else ranks, column.lengths)
-    if order is not None:
-        ids, ranks = ids[order], None if ranks is None else ranks[order]
-    _check_distinct(ids, column.lengths)
+    coded = coded_texts(column.values, name="eligible")
+    named = coded.words.tolist()[:-1]
+    words = sorted(named) if spec.actions.ids is None else list(spec.actions.ids)
+    ranks = _ranks(coded, words, column.lengths)
+    order = _canonical_order(ranks, column.lengths)
+    ranks = ranks if order is None else ranks[order]
+    _check_distinct(ranks, words, column.lengths)
     fields = {
         field.name: values if order is None else pick(values, order)
         for field in spec.on("action")
         if (values := _action_field(table, field, column.lengths)) is not None
     }
-    return _Listed(lengths=column.lengths, ids=ids, ranks=ranks, order=order, fields=fields)
+    return _Listed(lengths=column.lengths, ranks=ranks, words=np.array(words, dtype=object), order=order, fields=fields)
 
 
-def _ranks(ids: NDArray[np.object_], known: tuple[str, ...], lengths: Places) -> Places:
-    places: dict[Any, int] = {action: place for place, action in enumerate(known)}
-    ranks = np.fromiter((places.get(action, -1) for action in ids), dtype=np.int64, count=len(ids))
+def _ranks(coded: Coded, words: list[str], lengths: Places) -> Places:
+    """Return each eligible action's place among the words in canonical order, int64 [V]."""
+    places: dict[Any, int] = {word: place for place, word in enumerate(words)}
+    ranks: Places = np.array([places.get(word, -1) for word in coded.words.tolist()], dtype=np.int64)[coded.places]
     if (ranks < 0).any():
         at = int((ranks < 0).argmax())
-        raise UnableToGather(f"eligible must name actions of the spec, found {ids[at]!r} in row {_row_of(at, lengths)}")
+        found = coded.words[coded.places[at]]
+        raise UnableToGather(f"eligible must name actions of the spec, found {found!r} in row {_row_of(at, lengths)}")
     return ranks
 
 
@@ -144,24 +147,31 @@ def _owners(lengths: Places) -> Places:
     return np.repeat(np.arange(len(lengths)), lengths)
 
 
-def _canonical_order(keys: NDArray[Any], lengths: Places) -> Places | None:
+def _is_plain(ranks: Places, lengths: Places) -> bool:
+    """Say whether every row lists the same actions 0, 1, 2, …: the usual log of fixed actions, told at a glance."""
+    size = int(lengths[0])
+    return bool((lengths == size).all()) and bool((ranks.reshape(-1, size) == np.arange(size)).all())
+
+
+def _canonical_order(ranks: Places, lengths: Places) -> Places | None:
     """Return the order that sorts each row's values, int64 [V]; None where they are sorted."""
-    if len(keys) < 2:
+    if len(ranks) < 2 or _is_plain(ranks, lengths):
         return None
     owners = _owners(lengths)
-    falls = (keys[1:] < keys[:-1]) & (owners[1:] == owners[:-1])
+    falls = (ranks[1:] < ranks[:-1]) & (owners[1:] == owners[:-1])
     if not falls.any():
         return None
-    pairs = list(zip(owners.tolist(), keys.tolist(), strict=True))
-    return np.array(sorted(range(len(pairs)), key=pairs.__getitem__), dtype=np.int64)
+    return np.lexsort((ranks, owners)).astype(np.int64)
 
 
-def _check_distinct(ids: NDArray[np.object_], lengths: Places) -> None:
+def _check_distinct(ranks: Places, words: list[str], lengths: Places) -> None:
+    if _is_plain(ranks, lengths):
+        return
     owners = _owners(lengths)
-    twice = (ids[1:] == ids[:-1]) & (owners[1:] == owners[:-1])
+    twice = (ranks[1:] == ranks[:-1]) & (owners[1:] == owners[:-1])
     if twice.any():
         at = int(np.argmax(twice))
-        raise UnableToGather(f"eligible names {ids[at]!r} twice in row {owners[at]}")
+        raise UnableToGather(f"eligible names {words[ranks[at]]!r} twice in row {owners[at]}")
 
 
 def _action_field(table: Any, field: Field, lengths: Places) -> Values | None:
@@ -226,13 +236,14 @@ def _single_actions(listed: _Listed | None, spec: PolicySpec) -> TableColumns | 
     if _is_full(listed, spec):
         ids = [list(spec.actions.ids or ())] * len(listed.lengths)
     else:
-        flat, stops = listed.ids.tolist(), np.cumsum(listed.lengths).tolist()
+        flat, stops = listed.words[listed.ranks].tolist(), np.cumsum(listed.lengths).tolist()
         ids = [flat[stop - length : stop] for stop, length in zip(stops, listed.lengths.tolist(), strict=True)]
     return TableColumns(lengths=listed.lengths, ids=ids, order=None, fields=listed.fields)
 
 
 def _is_full(listed: _Listed, spec: PolicySpec) -> bool:
-    return listed.ranks is not None and bool((listed.lengths[listed.lengths > 0] == len(spec.actions.ids or ())).all())
+    ids = spec.actions.ids
+    return ids is not None and bool((listed.lengths[listed.lengths > 0] == len(ids)).all())
 
 
 def _check_contexts(contexts: dict[str, Values], rows: _Groups) -> None:
@@ -257,14 +268,14 @@ def _union(
     if listed is None or (_is_full(listed, spec) and not listed.fields):
         return None, None
     starts = (np.cumsum(listed.lengths) - listed.lengths).tolist()
-    lengths, flat = listed.lengths.tolist(), listed.ids.tolist()
-    keys: list[Any] = flat if listed.ranks is None else listed.ranks.tolist()
+    lengths, flat = listed.lengths.tolist(), listed.ranks.tolist()
+    words = listed.words.tolist()
     picked: list[list[int]] = []
     eligible: list[list[list[bool]] | None] = []
     for choices in rows.choices:
         spans = [range(starts[row], starts[row] + lengths[row]) for row in choices]
         first = {flat[at]: at for span in reversed(spans) for at in span}
-        places = sorted(first.values(), key=keys.__getitem__)
+        places = sorted(first.values(), key=flat.__getitem__)
         is_same = all(len(span) == len(places) for span in spans)
         sets = [] if is_same else [{flat[at] for at in span} for span in spans]
         picked.append(places)
@@ -272,7 +283,7 @@ def _union(
     order = np.fromiter(chain.from_iterable(picked), dtype=np.int64)
     table = TableColumns(
         lengths=np.array([len(places) for places in picked], dtype=np.int64),
-        ids=[[flat[at] for at in places] for places in picked],
+        ids=[[words[flat[at]] for at in places] for places in picked],
         order=None,
         fields={name: pick(values, order) for name, values in listed.fields.items()},
     )

@@ -1,6 +1,7 @@
 """Read what the bytes of an ONNX file are made of, without the onnx package: operators, opset, tensors kept elsewhere.
 
-Only the few fields of the protocol buffer that a gate needs are looked at; all others are skipped by their length.
+It can also make a graph show its inner values. Only the few fields of the protocol buffer that are needed are looked
+at; all others are skipped by their length.
 
 Source: onnx.proto3 of ONNX 1.19 (field numbers); protobuf.dev, "Encoding" (wire format).
 """
@@ -16,7 +17,9 @@ STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 # Field numbers, by message.
 _MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTION = 7, 8, 25
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 12, 15
+_VALUE_NAME = 1
+_NODE_OUTPUT = 2
 _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_GRAPHS, _ATTRIBUTE_TENSORS, _ATTRIBUTE_SPARSE = (6, 11), (5, 10), (22, 23)
 _FUNCTION_NODE = 7
@@ -63,6 +66,48 @@ def read_contents(data: bytes) -> GraphContents:
     if not has_graph or contents.opset < 1:
         raise UnableToReadGraph("expected an ONNX model, found no graph or no opset in the bytes")
     return contents
+
+
+def expose_values(data: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return a model that gives out its inner values too, and the operator that makes each, by the value's name.
+
+    A protocol buffer is merged by writing one message after another: the outputs are appended, nothing is rewritten.
+
+    Raises:
+        UnableToReadGraph: the bytes are not a protocol buffer.
+    """
+    operators: dict[str, str] = {}
+    outputs = set()
+    for number, graph in _fields(memoryview(data)):
+        if number != _MODEL_GRAPH:
+            continue
+        for kind, value in _fields(_message(graph)):
+            if kind == _GRAPH_OUTPUT:
+                outputs.add(_text(dict(_fields(_message(value))).get(_VALUE_NAME, memoryview(b""))))
+            elif kind == _GRAPH_NODE:
+                operators.update(_node_outputs(_message(value)))
+    inner = {name: operator for name, operator in operators.items() if name and name not in outputs}
+    values = b"".join(_encoded(_GRAPH_OUTPUT, _encoded(_VALUE_NAME, name.encode())) for name in inner)
+    return data + _encoded(_MODEL_GRAPH, values), inner
+
+
+def _node_outputs(data: memoryview) -> dict[str, str]:
+    fields = list(_fields(data))
+    operator = "".join(_text(value) for number, value in fields if number == _NODE_OPERATOR)
+    return {_text(value): operator for number, value in fields if number == _NODE_OUTPUT}
+
+
+def _encoded(number: int, payload: bytes) -> bytes:
+    """Write one field of bytes: its key, its length, its payload."""
+    return _encoded_varint(number << 3 | _BYTES) + _encoded_varint(len(payload)) + payload
+
+
+def _encoded_varint(value: int) -> bytes:
+    groups = []
+    while value >= 0x80:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*groups, value])
 
 
 def _read_opset(data: memoryview, contents: GraphContents) -> None:

@@ -22,6 +22,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from policies.errors import Unable, UsageProblem
+from policies.graph import expose_values
 from policies.signature import GraphTensor, check_inputs, check_output, output_name
 from policies.spec import PolicySpec
 
@@ -63,6 +64,31 @@ class OnnxPolicy:
             return self._session.run(arrays, mask)
         shape = (0, len(self.spec.actions.names)) if self.spec.is_quantity else mask.shape
         return np.zeros(shape, dtype=np.float32)
+
+
+class OnnxProbe:
+    """Look at the inner values of a policy's graph: one that depends on the batch shows there first.
+
+    `operators` names the operator that makes each value. Not for serving: what is given out is not fused.
+    """
+
+    def __init__(self, graph: bytes) -> None:
+        """Open a session that gives out every inner value.
+
+        Raises:
+            UnableToReadGraph: the bytes are no ONNX model.
+            UnableToLoadGraph: onnxruntime refuses the bytes.
+        """
+        exposed, self.operators = expose_values(graph)
+        self._session = _open(exposed)
+        self._inputs = {tensor.name for tensor in self._session.get_inputs()}
+        self._names = list(self.operators)
+
+    def values(self, arrays: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> dict[str, NDArray[np.floating]]:
+        """Return the inner values of floating point that have one row per request, by their names."""
+        feeds = {name: array for name, array in {**arrays, "mask": mask}.items() if name in self._inputs}
+        found = self._session.run(self._names, feeds) if self._names else []
+        return {name: v for name, v in zip(self._names, found, strict=True) if _has_rows(v, len(mask))}
 
 
 class OnnxRewardModel:
@@ -127,10 +153,7 @@ class _Session:
     """One onnxruntime session with one output, fed with the inputs that its graph has."""
 
     def __init__(self, graph: bytes, *, spec: PolicySpec, output: str) -> None:
-        try:
-            self._session = onnxruntime.InferenceSession(graph, _options(), providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors have no common root but Exception
-            raise UnableToLoadGraph(f"expected an ONNX model, found bytes that onnxruntime refuses: {error}") from error
+        self._session = _open(graph)
         inputs = [_described(tensor) for tensor in self._session.get_inputs()]
         check_inputs(inputs, spec=spec)
         check_output([_described(tensor) for tensor in self._session.get_outputs()], name=output)
@@ -144,6 +167,17 @@ class _Session:
             feeds["mask"] = mask
         result: NDArray[np.floating] = self._session.run(self._outputs, feeds)[0]
         return result
+
+
+def _open(graph: bytes) -> Any:
+    try:
+        return onnxruntime.InferenceSession(graph, _options(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common root but Exception
+        raise UnableToLoadGraph(f"expected an ONNX model, found bytes that onnxruntime refuses: {error}") from error
+
+
+def _has_rows(value: Any, count: int) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim > 0 and len(value) == count
 
 
 def _options() -> Any:

@@ -31,10 +31,11 @@ from policies.cells import cells_of, slot_places
 from policies.choose import unit_hashes
 from policies.columns import Values
 from policies.errors import ContentRefused, UsageProblem
-from policies.gather import UnableToGather, gather
+from policies.gather import gather
 from policies.log import DEFAULT, PENDING, RETRACTED, Feedback, Ragged, pick
 from policies.spec import Field, PolicySpec, read_spec, spec_path_of
 
+_DISTINCT = {"request_id", "unit", "time"}
 _STATUSES = {PENDING, RETRACTED, DEFAULT, None}
 _ROLES = {"live", "canary", "shadow"}
 
@@ -148,9 +149,9 @@ def read_feedback(path: Path, *, spec: PolicySpec | None = None) -> Feedback:
     if not path.exists():
         raise LogNotFound(f"expected a log at {path}: there is no such file")
     spec = read_spec(spec_path_of(path)) if spec is None else spec
-    names = _open(path).schema_arrow.names
-    _check_names(path, names, spec)
-    table = arrow("pyarrow.parquet").read_table(path, columns=_known(names, spec), partitioning=None)
+    file = _open(path)
+    _check_names(path, file.schema_arrow.names, spec)
+    table = _read(path, file, _known(file.schema_arrow.names, spec))
     if not table.num_rows:
         raise UnableToReadFeedback(f"{path}: expected at least one row, found none")
     try:
@@ -169,6 +170,7 @@ def feedback_of_table(table: Any, *, spec: PolicySpec) -> Feedback:
     count = table.num_rows
     request_ids = columns.names("request_id")
     slots = columns.names("slot")
+    units = request_ids if columns.is_same("unit", "request_id") else columns.names("unit")
     actions: list[str | None] = [None] * count if spec.is_quantity else columns.texts("action")
     rewards = {r.name: columns.numbers(f"reward_{r.name}") for r in spec.rewards}
     probabilities = columns.ragged("probabilities")
@@ -180,7 +182,8 @@ def feedback_of_table(table: Any, *, spec: PolicySpec) -> Feedback:
         request_ids=request_ids,
         request_rows=gathered.request_rows,
         slots=slots,
-        units=columns.names("unit"),
+        units=units,
+        hashes=None if units is None else columns.hashes(),
         steps=columns.integers("step"),
         times=times(table["time"], name="time") if "time" in columns else None,
         actions=actions,
@@ -210,7 +213,8 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """
     if not path.exists():
         raise LogNotFound(f"expected a log at {path}: there is no such file")
-    present = _open(path).schema_arrow.names
+    file = _open(path)
+    present = file.schema_arrow.names
     missing = [name for name in names if name not in present]
     if missing:
         raise UnableToReadFeedback(
@@ -218,7 +222,7 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
             f"it has {', '.join(present)}"
         )
     keys = [name for name in ("request_id", "slot", "unit") if name in present]
-    table = arrow("pyarrow.parquet").read_table(path, columns=list({*names, *keys}), partitioning=None)
+    table = _read(path, file, list({*names, *keys}))
     try:
         order = _order_of(_Table(table), table.num_rows)
         return {name: _any_column(table[name], name)[order] for name in names}
@@ -246,10 +250,31 @@ def _open(path: Path) -> Any:
         raise UnableToReadFeedback(f"{path}: expected a Parquet file, found {error}") from error
 
 
+def _read(path: Path, file: Any, names: list[str]) -> Any:
+    """Read some columns; texts that repeat stay dictionaries, which spares making each one anew."""
+    paths = [file.schema.column(at) for at in range(len(file.schema))]
+    repeated = [c.path for c in paths if c.physical_type == "BYTE_ARRAY" and c.path.split(".")[0] not in _DISTINCT]
+    try:
+        return arrow("pyarrow.parquet").read_table(path, columns=names, partitioning=None, read_dictionary=repeated)
+    except (arrow("pyarrow.lib").ArrowException, OSError) as error:
+        raise UnableToReadFeedback(f"{path}: expected a Parquet file, found {error}") from error
+
+
 def _known(names: list[str], spec: PolicySpec) -> list[str]:
     wanted = {f"reward_{r.name}" for r in spec.rewards} | {f"status_{r.name}" for r in spec.rewards}
     wanted |= {f"{'context' if f.axis == 'request' else f.axis}_{f.name}" for f in spec.fields}
-    wanted |= {"request_id", "slot", "time", "unit", "step", "eligible", "action", "action_value", "applied_action"}
+    wanted |= {
+        "request_id",
+        "slot",
+        "time",
+        "unit",
+        "unit_hash",
+        "step",
+        "eligible",
+        "action",
+        "action_value",
+        "applied_action",
+    }
     wanted |= {"applied_value", "propensity", "probabilities", "propensity_floor", "policy", "role", "fallback"}
     return [name for name in names if name in wanted]
 
@@ -302,11 +327,23 @@ class _Table:
             raise UnableToReadFeedback(f"{name} must not be null, found null in row {_first_null(found)}")
         return found
 
+    def is_same(self, one: str, other: str) -> bool:
+        return one in self and other in self and bool(self._table[one].equals(self._table[other]))
+
     def numbers(self, name: str) -> NDArray[np.float64]:
         return numbers(self._table[name], name=name) if name in self else np.full(self._table.num_rows, np.nan)
 
     def integers(self, name: str) -> NDArray[np.int64] | None:
         return integers(self._table[name], name=name) if name in self else None
+
+    def hashes(self) -> NDArray[np.uint64] | None:
+        """Return the hashes of the units that the log carries; None where it carries none."""
+        if "unit_hash" not in self or self._table["unit_hash"].type != arrow().uint64():
+            return None
+        if self._table["unit_hash"].null_count:
+            return None
+        found: NDArray[np.uint64] = self._table["unit_hash"].to_numpy()
+        return found
 
     def ragged(self, name: str) -> Ragged | None:
         if name not in self or self._table[name].null_count == self._table.num_rows:
@@ -344,14 +381,3 @@ class _Table:
             words = ", ".join(sorted(filter(None, allowed)))
             raise UnableToReadFeedback(f"{name} must be one of {words}, found {found[row]!r} in row {row}")
         return found
-
-
-__all__ = [
-    "LogNotFound",
-    "UnableToGather",
-    "UnableToReadFeedback",
-    "feedback_of_table",
-    "read_columns",
-    "read_feedback",
-    "write_feedback",
-]

@@ -182,4 +182,5 @@ def _draw_mask(
     is_best = score == score.max(axis=2, keepdims=True)
     threshold = rng.random((*present.shape[:2], 1))
     threshold[:1], threshold[1:2] = 1.0, 0.0
-    return present & (is_best | (score >= threshold))
+    mask: NDArray[np.bool_] = present & (is_best | (score >= threshold))
+    return mask

@@ -238,5 +238,6 @@ def _with_nulls(values: Values) -> Sequence[Any]:
     cells: list[Any] = values.tolist()
     if values.dtype.kind != "f":
         return cells
-    absent: NDArray[np.bool_] = np.isnan(values.reshape(len(values), -1)).all(axis=1)
-    return [None if is_absent else cell for is_absent, cell in zip(list(absent), cells, strict=True)]
+    for place in np.flatnonzero(np.isnan(values.reshape(len(values), -1)).all(axis=1)).tolist():
+        cells[place] = None
+    return cells

@@ -8,6 +8,7 @@ by value, which either mends it or says which one is wrong.
 # B request, T step, W width, N values of all rows end to end
 
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,9 +82,7 @@ class Block:
         ends = np.cumsum([field.width * count for field in self.fields])[:-1]
         return np.hstack([part.reshape(count, -1) for part in np.split(numbers, ends)])
 
-    def _convert(
-        self, columns: Mapping[str, Values], count: int, tally: Tally, where: str
-    ) -> NDArray[np.float64]:
+    def _convert(self, columns: Mapping[str, Values], count: int, tally: Tally, where: str) -> NDArray[np.float64]:
         matrix = np.empty((count, len(self.lower)), dtype=np.float64)
         at = 0
         for field, codes in zip(self.fields, self._codes, strict=True):
@@ -205,7 +204,7 @@ def _list_numbers(field: Field, values: Sequence[Any], where: str) -> NDArray[np
     try:
         return np.array(values, dtype=np.float64).reshape(-1, field.width)
     except OverflowError:
-        row = next(place for place, value in enumerate(values) if abs(value) > np.finfo(np.float64).max)
+        row = next(place for place, value in enumerate(values) if abs(value) > sys.float_info.max)
         detail = f"{where} must be a finite number, found an integer too large for a float"
         raise UnableToEncode("not_finite", detail, row=row // field.width) from None
 

@@ -8,8 +8,9 @@ A ruling is what a decision says of the world: its choices, what recourse made o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +25,7 @@ from serving.catalogue import Lineup, Seat
 from serving.receive import Received
 
 
-class Ruling(NamedTuple):
+class Ruling(msgspec.Struct, frozen=True, gc=False):
     """Hold what was chosen for one request, before it is written down."""
 
     choices: tuple[Choice, ...]

@@ -33,7 +33,12 @@ class Progress:
         self._clock, self._stall_s = clock, stall_s
         self._came_round = self._moved = clock()
         self._lag = 0
-        self._is_over = False
+        self._is_running = False
+
+    def begin(self) -> None:
+        """Note that the loop starts: from now on it must move."""
+        self._came_round = self._moved = self._clock()
+        self._is_running = True
 
     def come_round(self) -> None:
         """Note that the loop polled and got an answer."""
@@ -51,11 +56,11 @@ class Progress:
 
     def end(self) -> None:
         """Note that the loop ended in order: it need not move any more."""
-        self._is_over = True
+        self._is_running = False
 
     def trouble(self) -> str | None:
-        """Return what is wrong, or None while the loop makes progress."""
-        if self._is_over:
+        """Return what is wrong, or None while the loop makes progress, has not begun or has ended in order."""
+        if not self._is_running:
             return None
         now = self._clock()
         if (silent_s := now - self._came_round) > self._stall_s:

@@ -73,6 +73,7 @@ class Loop:
 
     def run(self) -> None:
         """Go round until the input ends or `stop` is set; the transport stays open."""
+        self._progress.begin()
         log("start loop", loop=self._progress.loop)
         while not self._stop.is_set() and self.go_round():
             pass
@@ -80,7 +81,7 @@ class Loop:
         log("end loop", loop=self._progress.loop, stopped=self._stop.is_set())
 
     def go_round(self) -> bool:
-        """Poll one batch and settle what comes of it; return whether there is more to come."""
+        """Poll one batch and settle what comes of it; return False where the input has ended and nothing came of it."""
         batch = self._transport.poll()
         self._progress.come_round()
         self._came_round.set(self._unix_seconds())
@@ -93,9 +94,9 @@ class Loop:
         self._settle_seconds.observe(self._seconds() - started)
         if isinstance(settled, Rewound):
             self._take_back(settled)
-            return True
-        self._keep(batch, settled)
-        return not batch.is_end
+        else:
+            self._keep(batch, settled)
+        return True
 
     def _keep(self, batch: Batch, settled: Committed) -> None:
         self._rewinds = 0

@@ -7,7 +7,7 @@ the exception ends the loop. It is not written off as a dead letter, for no reas
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import final
 
 from policies.events import Fault, Source
@@ -189,7 +189,7 @@ def count_results(received: Received, ruled: Ruled) -> Counter[Key]:
 _DOMAIN = attrgetter("domain")
 _KIND = attrgetter("kind")
 _PLACE = attrgetter("source.topic", "source.partition")
-_FALLBACK = itemgetter(2)
+_FALLBACK = attrgetter("fallback")
 
 
 def _key(domain: str, ruling: object) -> Key:

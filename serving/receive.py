@@ -15,7 +15,7 @@ from serving.contract import Message
 class Received:
     """Hold a batch of messages, the requests among them, and why the others are none.
 
-    `requests[i]` was read from `messages[places[i]]`; `faults` has the place, the fault and the request's id if legible.
+    `requests[i]` was read from `messages[places[i]]`; `faults` has by place the fault and the request's id, if legible.
     """
 
     messages: Sequence[Message]

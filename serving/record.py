@@ -86,11 +86,11 @@ class _Writer:
         middle = self._middles.get(id(seat))
         if middle is None:
             middle = self._middles[id(seat)] = self._middle(seat)
-        choices, recourse, fallback = ruling
-        tail = _PLAIN if recourse is None and fallback is None else _tail(recourse, fallback)
+        is_plain = ruling.recourse is None and ruling.fallback is None
+        tail = _PLAIN if is_plain else _tail(ruling.recourse, ruling.fallback)
         source = _encode(message.source)
         end = b',"time":%d}' % self._now
-        return b"".join((_HEAD, compact(message.value), middle, _encode(choices), tail, source, end))
+        return b"".join((_HEAD, compact(message.value), middle, _encode(ruling.choices), tail, source, end))
 
     def _middle(self, seat: Seat) -> bytes:
         said = {

@@ -86,7 +86,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = "info"
 
     dir: Annotated[Path | None, Meta(description="Folder of the file transport")] = None
-    follow: Annotated[bool, Meta(description="Whether the file transport waits for its inputs to grow")] = False
+    follow: Annotated[bool, Meta(description="Whether the file transport waits for its inputs to grow")] = True
     poll_interval_s: Annotated[Seconds, Meta(description="How often a followed folder is looked at")] = 0.1
 
     join_hold_s: Annotated[

@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         patience: looks without anything better before a candidate's fit stops; None: never.
         seed: of first weights and minibatches.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
-        threads: of torch on the CPU; None: torch's choice. Bits repeat for one number of threads.
+        threads: of torch on the CPU; small networks gain nothing from more, and bits repeat only for one number.
         wall_limit_s: seconds after which no epoch is begun; None: no limit.
         cpu_limit_s: the same in CPU-seconds.
         resume: keep a checkpoint beside the artifact's folder and continue from the one that is there.
@@ -73,13 +73,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     patience: int | None = None
     seed: int = 0
     device: str = "auto"
-    threads: int | None = None
+    threads: int = 1
     wall_limit_s: float | None = None
     cpu_limit_s: float | None = None
     resume: bool = False
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 1, "width": 1, "depth": 0, "check_every": 1, "seed": 0}
+        least = {"epochs": 1, "batch_size": 1, "width": 1, "depth": 0, "check_every": 1, "seed": 0, "threads": 1}
         for name, low in least.items():
             _require(getattr(self, name) >= low, f"{name} must be at least {low}, found {getattr(self, name)}")
         for name in ("learning_rate", "gradient_clip", "weight_clip"):
@@ -87,7 +87,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _require(self.floor is None or 0 <= self.floor <= 1, f"floor must lie in [0, 1], found {self.floor}")
         _require(0 < self.confidence < 1, f"confidence must lie between 0 and 1, found {self.confidence}")
         _require(all(pull >= 0 for pull in self.pulls), f"pulls must not be negative, found {self.pulls}")
-        _require(self.threads is None or self.threads >= 1, f"threads must be at least 1, found {self.threads}")
 
 
 SETTINGS = Settings
@@ -223,10 +222,10 @@ def _report(
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def _threads(count: int) -> Iterator[None]:
     """Let torch use that many threads for a while; the number is torch's own state, so it is put back."""
     before = torch.get_num_threads()
-    torch.set_num_threads(before if count is None else count)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

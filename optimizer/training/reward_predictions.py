@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from optimizer.training.encoded_log import EncodedLog, Group
 from optimizer.training.log_tensors import Predictions
-from policies.evaluation.reward_model import FittedRewardModel, RewardModel, own_row_features
-from policies.spec import Field, PolicySpec
+from policies.evaluation.features import choice_features
+from policies.evaluation.reward_model import FittedRewardModel, RewardModel
 
 Reals = NDArray[np.float64]
 
@@ -24,7 +24,10 @@ def predict_rewards(train: EncodedLog, held_out: EncodedLog) -> tuple[list[Predi
         UnableToModelRewards: there are too many columns, or too few units.
     """
     is_shared = bool(train.spec.on("action"))
-    features = [[_features(group, train.spec) for group in log.groups] for log in (train, held_out)]
+    features = [
+        [choice_features(group.arrays, mask=group.mask, spec=train.spec) for group in log.groups]
+        for log in (train, held_out)
+    ]
     model: RewardModel | None = None
     for group, columns in zip(train.groups, features[0], strict=True):
         request, slot = np.nonzero(group.is_weighed)
@@ -51,44 +54,3 @@ def _predict(fitted: FittedRewardModel, group: Group, features: Reals) -> Predic
     fold = np.repeat(group.fold, group.mask.shape[1])
     flat = features.reshape(-1, *features.shape[2:])
     return fitted.predict(flat, fold=fold).reshape(group.mask.shape)
-
-
-def _features(group: Group, spec: PolicySpec) -> Reals:
-    """Return features [B, S, P], or [B, S, A, P] where actions have fields of their own."""
-    count, slot_count, _ = group.mask.shape
-    parts = [_scaled(group.arrays["request"], spec.flat_fields)] if spec.flat_fields else []
-    for field in spec.sequence_fields:
-        parts += _of_sequence(group.arrays[f"sequence_{field.name}"], group.arrays[f"length_{field.name}"], field)
-    request = np.concatenate([*parts, np.empty((count, 0))], axis=1)
-    shared = np.broadcast_to(request[:, None, :], (count, slot_count, request.shape[1]))
-    if spec.on("slot"):
-        shared = np.concatenate([shared, _scaled(group.arrays["slots"], spec.on("slot"))], axis=2)
-    if not spec.on("action"):
-        return shared
-    actions = _scaled(group.arrays["actions"], spec.on("action"))
-    rows = np.repeat(actions, slot_count, axis=0)
-    own = own_row_features(shared.reshape(count * slot_count, -1), rows).columns
-    return own.reshape(count, slot_count, *own.shape[1:])
-
-
-def _scaled(values: Reals, fields: tuple[Field, ...]) -> Reals:
-    """Scale numbers to [0, 1] by their bounds and make categories one-hot, along the last axis."""
-    parts, start = [], 0
-    for field in fields:
-        part = values[..., start : start + field.width]
-        start += field.width
-        low, high = np.array(field.lowers), np.array(field.uppers)
-        if field.is_category:
-            parts.append((part == np.arange(int(high[0]) + 1)).astype(np.float64))
-        else:
-            parts.append((part - low) / np.where(high > low, high - low, 1.0))
-    return np.concatenate(parts, axis=-1)
-
-
-def _of_sequence(sequence: Reals, length: Reals, field: Field) -> list[Reals]:
-    """Return the last and the mean value of a right-aligned sequence [B, T, W], scaled; zeros where it is empty."""
-    scaled = _scaled(sequence, (field,))
-    steps = scaled.shape[1]
-    is_there = (np.arange(steps) >= steps - length[:, None])[:, :, None]
-    mean = (scaled * is_there).sum(axis=1) / np.maximum(length, 1)[:, None]
-    return [np.where(length[:, None] > 0, scaled[:, -1], 0.0), mean]

@@ -1,23 +1,27 @@
 """`penstock train`: learn a policy by a recipe and write its artifact."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
 
 from penstock.arguments import existing, words_after
 
 if TYPE_CHECKING:
     from optimizer.training.report import TrainReport
     from penstock.output import Report
+    from policies.evaluation.estimators import Estimate
+    from policies.spec import PolicySpec
 
 HELP = "learn a policy and write its artifact"
 DESCRIPTION = """\
 Learn a policy by a recipe and write its artifact. Each setting of a recipe is a flag: name the recipe to see them."""
 EXAMPLE = "penstock train logged_bandit --log demo/feedback.parquet --out demo/artifact --seed 7"
 
-_PREFIX = "setting_"
+_PREFIX: Final = "setting_"
+_MEANING: Final = re.compile(r"^        (\w+): (.+)$", re.MULTILINE)
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, words: Sequence[str]) -> None:
@@ -63,32 +67,43 @@ def _recipe_named(words: Sequence[str]) -> str | None:
 
 
 def _add_settings(parser: argparse.ArgumentParser, recipe: str) -> None:
-    """Add one flag for each setting of a recipe, with its default."""
+    """Add one flag for each setting of a recipe, with its meaning (a line of the struct's docstring) and default."""
     import msgspec
 
     from optimizer.registry import load_recipe
 
+    kind = load_recipe(recipe).SETTINGS
+    meanings = dict(_MEANING.findall(kind.__doc__ or ""))
     group = parser.add_argument_group(f"settings of {recipe}")
-    for field in msgspec.structs.fields(load_recipe(recipe).SETTINGS):
-        options: dict[str, Any] = {"dest": _PREFIX + field.name, "default": argparse.SUPPRESS}
-        if field.type is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        else:
-            options["metavar"] = "VALUE"
+    for field in msgspec.structs.fields(kind):
         default = "required" if field.required else f"default: {_shown_default(field.default)}"
-        group.add_argument(f"--{field.encode_name.replace('_', '-')}", help=default, **options)
+        text = f"{meanings.get(field.name, '')} ({default})".strip().replace("%", "%%")
+        flag = f"--{field.encode_name.replace('_', '-')}"
+        group.add_argument(flag, help=text, dest=_PREFIX + field.name, default=argparse.SUPPRESS, **_form(field.type))
+
+
+def _form(kind: Any) -> dict[str, Any]:
+    """Return how a flag takes values of a type: a switch, a list that may be repeated, or one value."""
+    if kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if get_origin(kind) is tuple:
+        return {"action": "extend", "type": lambda text: text.split(","), "metavar": "VALUE,..."}
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind)}
+    return {"metavar": "VALUE"}
 
 
 def _shown_default(value: object) -> str:
-    text = "computed" if type(value).__name__ == "NODEFAULTType" else str(value)
-    return text.replace("%", "%%")
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def _given_settings(arguments: argparse.Namespace) -> dict[str, object]:
     return {name.removeprefix(_PREFIX): value for name, value in vars(arguments).items() if name.startswith(_PREFIX)}
 
 
-def _read_spec(path: Path) -> Any:
+def _read_spec(path: Path) -> "PolicySpec":
     from policies.spec import read_spec
 
     return read_spec(path)
@@ -117,7 +132,7 @@ def _report(report: "TrainReport", *, out: Path, seed: int | None) -> "Report":
     return Report(result={**msgspec.to_builtins(report), "out": str(out)}, text=text, seed=seed)
 
 
-def _interval(held_out: Any) -> str:
+def _interval(held_out: "Estimate") -> str:
     from penstock.output import short
 
     return f"[{short(held_out.low)}, {short(held_out.high)}]"

@@ -74,7 +74,7 @@ def evaluate(log: Path, *, format: Format, spec: Path | None, question: Question
         return answer(question, log=read_npz(log))
     from policies.evaluation.feedback_log import open_log  # needs pyarrow, which npz does without
 
-    return answer(question, log=open_log(log, format=format, spec=spec, question=question))
+    return answer(question, log=open_log(log, format=format, spec=spec))
 
 
 def read_npz(path: Path) -> ColumnLog:

@@ -58,8 +58,8 @@ class ProbabilityTable:
 def parse_reference(text: str) -> Reference:
     """Read a target's REF: `uniform`, `logged`, `columns`, `table:CSV`, `table:CSV@FIELD` or an artifact's folder.
 
-    >>> parse_reference("table:bts.csv@position").field
-    'position'
+    >>> parse_reference("uniform").kind
+    'uniform'
 
     Raises:
         UnableToFindTarget: a table without a file, or a folder that is not there or holds no manifest.

@@ -88,14 +88,15 @@ def judge(found: Diagnostics) -> Judgment:
             return Judgment(verdict, _in_words(grave) + _note(found))
     return Judgment(
         "answer",
-        f"{found.effective_units:,.4g} effective units, at most {found.largest_share:.1%} of the weight on one, "
+        f"{_count(found.effective_units)} effective units, at most {found.largest_share:.1%} of the weight on one, "
         f"weights average to {found.mean_weight:.4g}" + _note(found),
     )
 
 
 def _support(found: Diagnostics) -> Iterator[_Doubt]:
     advice = "explore more, or choose a target nearer to the policy that logged"
-    units, share = f"only {found.effective_units:,.4g} effective units", f"one unit carries {found.largest_share:.1%}"
+    units = f"only {_count(found.effective_units)} effective units"
+    share = f"one unit carries {found.largest_share:.1%}"
     if found.effective_units < LEAST_UNITS:
         yield _Doubt("refuse", f"{units}, at least {LEAST_UNITS:g} are needed", advice)
     elif found.effective_units < ENOUGH_UNITS:
@@ -143,3 +144,12 @@ def _note(found: Diagnostics) -> str:
         f". The weight bound {found.weight_bound.value:,.6g} was read off the log, so the true interval may be wider: "
         "give --weight-bound, or log the propensity floor"
     )
+
+
+def _count(value: float) -> str:
+    """Return a count in words' form: whole from a thousand up, four digits below.
+
+    >>> _count(10_000.0), _count(2.07812)
+    ('10,000', '2.078')
+    """
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.4g}"

@@ -169,7 +169,7 @@ def _is_number(value: Any) -> bool:
 
 def _texts(source: Path, name: str, columns: dict[str, Column]) -> list[str]:
     """Return ids as texts; whole numbers are written without a point."""
-    values = columns[name].tolist()
+    values: list[Any] = columns[name].tolist()
     if columns[name].dtype != object:
         values = [
             None if value != value else str(int(value)) if value == int(value) else str(value) for value in values
@@ -189,3 +189,9 @@ def _times(source: Path, values: Column) -> Places:
         raise UnableToImportTable(f"{source}: time must be microseconds or ISO-8601: {error}") from error
     row = int((~np.isfinite(values)).argmax())
     raise UnableToImportTable(f"{source}: time must not be empty, found nothing in row {row}")
+
+
+def _id_of(value: float) -> str | None:
+    if value != value:
+        return None
+    return str(int(value)) if value == int(value) else str(value)

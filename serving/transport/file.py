@@ -23,7 +23,7 @@ SCHEMA: Final = "penstock-offsets/1"
 
 OUTPUTS_OF: Final[Mapping[str, Mapping[Kind, str]]] = {
     "decide": {"decision": "decisions", "shadow": "shadow", "dead_letter": "dead-letters"},
-    "join": {"feedback": "feedback", "estimate": "estimates"},
+    "join": {"feedback": "feedback", "estimate": "estimates", "dead_letter": "join-dead-letters"},
 }
 """For each group, the file (without `.jsonl`) that each kind of result is kept in."""
 
@@ -99,12 +99,12 @@ class FileTransport:
             raise
 
     def poll(self) -> Batch:
-        """Return up to `max_batch` lines, input after input, each in order."""
+        """Return up to `max_batch` lines, shared between the inputs, each in order."""
         self._faults("poll")
         messages: list[Message] = []
         after: dict[Place, int] = {}
-        for name in self._inputs:
-            room = self._max_batch - len(messages)
+        for others, name in zip(reversed(range(len(self._inputs))), self._inputs, strict=True):
+            room = -((len(messages) - self._max_batch) // (others + 1))
             if room and (part := self._read(name, room)):
                 messages += part
                 after[name, 0] = part[-1].source.offset + 1

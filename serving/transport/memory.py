@@ -123,12 +123,13 @@ class MemoryTransport:
         self._cursor = Cursor({place: committed.get(place, 0) for place in self._places})
 
     def poll(self) -> Batch:
-        """Return up to `max_batch` messages, place after place, each in order."""
+        """Return up to `max_batch` messages, shared between the places, each in order."""
         self._faults("poll")
         messages: list[Message] = []
         after: dict[Place, int] = {}
-        for topic, partition in self._places:
-            start, room = self._cursor.polled[topic, partition], self._max_batch - len(messages)
+        for others, (topic, partition) in zip(reversed(range(len(self._places))), self._places, strict=True):
+            start = self._cursor.polled[topic, partition]
+            room = -((len(messages) - self._max_batch) // (others + 1))
             part = self._log.messages(topic, partition=partition, start=start, count=room)
             if part:
                 messages += part

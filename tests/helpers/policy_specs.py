@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from policies.artifact import save_artifact
@@ -58,7 +57,7 @@ SPECS = (*CHOICES, QUANTITY, BARE_QUANTITY)
 def choice_graph(
     nodes: Sequence[onnx.NodeProto],
     *,
-    constants: Mapping[str, NDArray[np.generic]] | None = None,
+    constants: Mapping[str, object] | None = None,
     inputs: Sequence[onnx.ValueInfoProto] | None = None,
     output: onnx.ValueInfoProto | None = None,
     domains: Sequence[str] = (),
@@ -69,7 +68,7 @@ def choice_graph(
         "planted",
         list(plain_inputs() if inputs is None else inputs),
         [output or helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 1, 3])],
-        [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()],
     )
     opsets = [helper.make_opsetid("", 20), *(helper.make_opsetid(domain, 1) for domain in domains)]
     data: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
@@ -87,10 +86,10 @@ def scored_graph(*, operator: str) -> bytes:
     """Build a sound policy of `PLAIN` but for one operator, applied to features of width 33."""
     rng = np.random.default_rng(5)
     constants = {
-        "wide": rng.normal(size=(8, 33)).astype(np.float32),
+        "wide": (0.1 * rng.normal(size=(8, 33))).astype(np.float32),
         "narrow": rng.normal(size=(33, 3)).astype(np.float32),
         "one": np.array([1], dtype=np.int64),
-        "small": np.float32(2),
+        "small": np.float32(0.05),
         "masked": np.float32(-1e9),
         "kept": np.float32(0.899),
         "last": np.array([-1], dtype=np.int64),

@@ -37,7 +37,7 @@ def test_bounds_are_two_ascending_numbers(text: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileMissing, match="expected a log at .*log.parquet"):
+    with pytest.raises(FileMissing, match=r"expected a log at .*log\.parquet"):
         existing(tmp_path / "log.parquet", what="a log")
 
 

@@ -34,14 +34,14 @@ def test_every_verb_explains_itself_with_an_example(verb: str, capsys: pytest.Ca
 
 
 def test_the_package_runs_as_a_module() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "penstock", "--version"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "penstock", "--version"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stdout.startswith("penstock ")
 
 
-@pytest.mark.parametrize("words", [[], ["unknown"], ["evaluate"], ["evaluate", "x.npz", "--target", "t=columns", "--no"]])
+@pytest.mark.parametrize(
+    "words", [[], ["unknown"], ["evaluate"], ["evaluate", "x.npz", "--target", "t=columns", "--no"]]
+)
 def test_a_wrong_command_line_is_a_usage_problem(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     printed = capsys.readouterr()

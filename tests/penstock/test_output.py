@@ -31,7 +31,9 @@ def test_the_document_is_the_envelope_with_the_result() -> None:
 @given(st.recursive(st.floats() | st.none() | st.integers(), lambda inner: st.lists(inner)))
 def test_the_document_never_holds_what_is_not_json(value: object) -> None:
     text = document(Report(result={"value": value}), command="evaluate", cpu_s=0.0, wall_s=0.0)
-    assert not {"NaN", "Infinity", "-Infinity"} & set(text.replace("[", " ").replace("]", " ").replace(",", " ").split())
+    assert not {"NaN", "Infinity", "-Infinity"} & set(
+        text.replace("[", " ").replace("]", " ").replace(",", " ").split()
+    )
     assert json.loads(text)["schema"] == "penstock/1"
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from policies.graph import UnableToReadGraph, read_contents
+from policies.graph import UnableToReadGraph, expose_values, read_contents
 from tests.helpers.policy_specs import choice_graph, scored_graph
 
 
@@ -43,6 +43,16 @@ def test_tensors_in_other_files_are_named_in_attributes_too() -> None:
     data = choice_graph([helper.make_node("Constant", [], ["c"], value=tensor)])
 
     assert read_contents(data).external == ["hidden"]
+
+
+def test_a_graph_can_be_made_to_show_its_inner_values() -> None:
+    exposed, operators = expose_values(scored_graph(operator="Relu"))
+    model = onnx.load_from_string(exposed)
+
+    assert {node.op_type for node in model.graph.node} == set(operators.values()) | {"Mul"}
+    assert operators["active"] == "Relu"
+    assert "probabilities" not in operators
+    assert {value.name for value in model.graph.output} == {*operators, "probabilities"}
 
 
 @pytest.mark.parametrize("data", [b"", b"\x08\x0a", b"not a model", b"\x3a\xff\x01", b"\x3b"])

@@ -83,7 +83,9 @@ def test_a_corrupted_artifact_is_refused(place: tuple[Path, str]) -> None:
         load_lineup(path)
 
 
-@pytest.mark.parametrize("text", ["{", '{"schema":"penstock-catalogue/1"}', '{"schema":"other","salt_id":"","domains":{}}'])
+@pytest.mark.parametrize(
+    "text", ["{", '{"schema":"penstock-catalogue/1"}', '{"schema":"other","salt_id":"","domains":{}}']
+)
 def test_what_is_no_catalogue_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "catalogue.json"
     path.write_text(text)

@@ -24,9 +24,7 @@ def _requests(domain: str, count: int) -> list[DecisionRequest]:
 
 def _rule(domain: str, requests: list[DecisionRequest], *, salt: bytes = b"") -> dict[str, Ruling | Fault]:
     seat = lineup(domain).domains[domain].live
-    rows = rule(
-        seat.artifact.policy, requests, encoder=seat.encoder, recourse=seat.artifact.recourse, salt=salt
-    ).rows
+    rows = rule(seat.artifact.policy, requests, encoder=seat.encoder, recourse=seat.artifact.recourse, salt=salt).rows
     return {request.request_id: row for request, row in zip(requests, rows, strict=True)}
 
 

@@ -80,9 +80,7 @@ def test_an_estimate_holds_every_field(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("name", ["all_random_to_bts", "all_bts_to_random", "women_bts_to_random"])
-def test_golden_files_give_the_textbook_sums(
-    name: str, shared_data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_golden_files_give_the_textbook_sums(name: str, shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = shared_data / "open_bandit" / f"golden_{name}.npz"
     with np.load(path) as archive:
         expected = _textbook(dict(archive))
@@ -102,9 +100,7 @@ def test_golden_files_are_answered_where_there_is_support(
     assert {one["verdict"] for one in found.values()} == {verdict}
 
 
-def test_a_table_equals_the_column_that_was_made_of_it(
-    shared_data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_equals_the_column_that_was_made_of_it(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = shared_data / "open_bandit"
     reference = f"table:{folder / 'bts_action_dist_all_seed12345_nsim100000.csv'}@position"
     log = str(folder / "golden_all_random_to_bts.npz")

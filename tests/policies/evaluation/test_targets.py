@@ -112,5 +112,5 @@ def test_a_row_outside_the_table_is_named(tmp_path: Path) -> None:
     table = read_table(parse_reference(f"table:{tmp_path / 'p.csv'}@position"), spec=None)
     found = probabilities_at(table, codes=np.array([0, 1]), actions=np.array([1, 0]), where="position")
     assert found.tolist() == [0.75, 1.0]
-    with pytest.raises(UnableToUseTable, match="position must lie in 0…1 .* found 2 in row 1"):
+    with pytest.raises(UnableToUseTable, match=r"position must lie in 0…1 .* found 2 in row 1"):
         probabilities_at(table, codes=np.array([0, 2]), actions=np.array([1, 0]), where="position")
