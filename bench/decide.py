@@ -10,6 +10,7 @@ import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def measure(name: str) -> dict[str, Any]:
         artifact = load_artifact(Path(folder) / "artifact")
     lineup = lineup_of(artifact)
     messages = workload.messages(256)
-    per_batch = {size: cpu_us(lambda size=size: _turn(messages[:size], lineup), count=size) for size in BATCHES}
+    per_batch = {size: cpu_us(partial(_turn, messages[:size], lineup), count=size) for size in BATCHES}
     latencies = wall_us(lambda: _turn(messages[:1], lineup), calls=2000)
     decisions = _turn(messages, lineup)
     if isinstance(artifact.recourse, LinearRecourse):

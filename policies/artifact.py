@@ -36,7 +36,7 @@ from policies.recourse.contract import Recourse
 from policies.recourse.load import load_recourse
 from policies.selftest import SelftestInvalid, unpack_selftest
 from policies.signature import SignatureMismatch
-from policies.spec import PolicySpec
+from policies.spec import PolicySpec, spec_to_bytes
 
 SCHEMA = "penstock-artifact/1"
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
@@ -95,7 +95,7 @@ def save_artifact(
     _refuse_paths(provenance)
     document = {
         "schema": SCHEMA,
-        "spec": msgspec.to_builtins(spec),
+        "spec": msgspec.json.decode(spec_to_bytes(spec)),
         "files": {name: sha256(data).hexdigest() for name, data in contents.items()},
         "opset": read_contents(graph).opset,
         "training": dict(provenance),

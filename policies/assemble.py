@@ -105,7 +105,7 @@ def assemble(
 def _in_order(draft: Feedback) -> Feedback:
     """Return the rows in their canonical order, and the requests in the order of their rows."""
     order = canonical_order(draft.unit_hashes, draft.request_ids, draft.slots)
-    requests, request_rows = _request_order(draft.request_rows[order], draft.columns.count)
+    requests, request_rows = _request_order(draft.request_rows[order], draft.unit_hashes[order], draft.columns.count)
     is_row_unit = is_each_unit_one_row(draft.unit_hashes[order])
     if _is_identity(order) and _is_identity(requests):
         return replace(draft, is_row_unit=is_row_unit)
@@ -142,11 +142,12 @@ def _is_identity(order: Places) -> bool:
     return bool((order == np.arange(len(order))).all())
 
 
-def _request_order(sorted_rows: Places, request_count: int) -> tuple[Places, Places]:
+def _request_order(sorted_rows: Places, hashes: NDArray[np.uint64], request_count: int) -> tuple[Places, Places]:
     """Return the requests in the order of their rows, int64 [R], and each row's place among them, int64 [N]."""
     is_first = np.diff(sorted_rows, prepend=-1) != 0
     requests = sorted_rows[is_first]
-    if len(requests) != request_count or (np.bincount(requests, minlength=request_count) != 1).any():
+    has_two_units = bool(((hashes[1:] != hashes[:-1]) & ~is_first[1:]).any())
+    if has_two_units or len(requests) != request_count or (np.bincount(requests, minlength=request_count) != 1).any():
         raise UnableToUseFeedback("expected all rows of a request to name one unit, found a request with two units")
     return requests, np.cumsum(is_first) - 1
 

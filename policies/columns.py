@@ -82,7 +82,7 @@ def table_of(ids: list[list[str]], *, fields: Mapping[str, Values], is_sorted: b
     """
     lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
     ordered = [sorted(row) for row in ids] if is_sorted else ids
-    order = None if ordered == ids else _order(ids, lengths)
+    order = None if ordered == ids else _order(ids)
     return TableColumns(lengths=lengths, ids=ordered, order=order, fields=fields)
 
 
@@ -181,10 +181,12 @@ def _refuse_ids(ids: list[Any], *, what: str, row: int) -> UnableToEncode:
     return UnableToEncode("wrong_type", f"{what}.id must name an id once, found {shorten(twice)} twice", row=row)
 
 
-def _order(ids: Sequence[list[str]], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    within = [sorted(range(len(row)), key=row.__getitem__) for row in ids]
-    order = np.fromiter(chain.from_iterable(within), np.int64, int(lengths.sum()))
-    return order + np.repeat(np.cumsum(lengths) - lengths, lengths)
+def _order(ids: Sequence[list[str]]) -> NDArray[np.int64]:
+    order: list[int] = []
+    for row in ids:
+        start = len(order)
+        order += [start + place for place in sorted(range(len(row)), key=row.__getitem__)]
+    return np.array(order, dtype=np.int64)
 
 
 def _flat(tables: Sequence[Table], name: str) -> list[Any] | None:

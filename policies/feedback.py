@@ -13,10 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.arrow import UnableToUseParquet
-from policies.columns import UnableToEncode
 from policies.encode import Bucket, Encoder
 from policies.fold import Folded, Folding, UnableToFold, fold
-from policies.log import Feedback, Ragged, UnableToUseFeedback, first_rows, slice_columns, split_by_time
+from policies.log import (
+    Feedback,
+    Ragged,
+    UnableToUseFeedback,
+    first_rows,
+    naming_the_request,
+    slice_columns,
+    split_by_time,
+)
 from policies.parquet import (
     LogNotFound,
     UnableToReadFeedback,
@@ -86,16 +93,8 @@ def logged_choices(feedback: Feedback, encoder: Encoder, *, batch_size: int = 16
 def _encode(
     feedback: Feedback, encoder: Encoder, start: int, stop: int, starts: NDArray[np.int64]
 ) -> tuple[Bucket, ...]:
-    try:
+    with naming_the_request(lambda row: feedback.request_ids[int(starts[start + row])]):
         return encoder.encode(slice_columns(feedback.columns, start, stop)).buckets
-    except UnableToEncode as error:
-        where = ""
-        if error.row is not None:
-            request_id = feedback.request_ids[int(starts[start + error.row])]
-            where = f" in request {request_id!r}"
-        raise UnableToUseFeedback(
-            f"{error.fault.reason}: {error.fault.detail}{where}; mend the log, or let the field be clipped in its spec"
-        ) from error
 
 
 def _check_actions(logged: PolicySpec, target: PolicySpec) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from policies.assemble import assemble
 from policies.choose import ONE
-from policies.columns import Columns, UnableToEncode, columns_of
+from policies.columns import Columns, columns_of
 from policies.errors import ContentRefused
 from policies.events import (
     Choice,
@@ -33,7 +33,7 @@ from policies.events import (
     from_bytes,
     microseconds,
 )
-from policies.log import Feedback, Numbers, Ragged
+from policies.log import Feedback, Numbers, Ragged, naming_the_request
 from policies.settle import Entry, Late, Place, settle, unanswered
 from policies.spec import PolicySpec, Reward
 
@@ -78,7 +78,8 @@ def fold(
     request has another one, and else it stays pending: the outcome is that of what was done.
 
     Raises:
-        UnableToFold: a decision's request is not a readable request, or does not have the columns that the spec names.
+        UnableToFold: a decision's request cannot be read, or an outcome's envelope is not sound.
+        UnableToUseFeedback: a request's tables or a choice are not what the spec says.
     """
     folding = Folding(spec)
     folding.add(decisions, outcomes)
@@ -145,7 +146,7 @@ class Folding:
         """Return what is known as of a time in microseconds since 1970 UTC.
 
         Raises:
-            UnableToFold: a decision's request does not have the columns that the spec names.
+            UnableToUseFeedback: a request's tables or a choice are not what the spec says.
         """
         join = _Join(self.spec, as_of=as_of)
         rows: list[_Row] = []
@@ -314,11 +315,8 @@ def _feedback(spec: PolicySpec, rows: list[_Row]) -> Feedback:
 
 
 def _columns(requests: list[DecisionRequest], spec: PolicySpec) -> Columns:
-    try:
+    with naming_the_request(lambda row: requests[row].request_id):
         return columns_of(requests, spec=spec)
-    except UnableToEncode as error:
-        where = "" if error.row is None else f" in request {requests[error.row].request_id!r}"
-        raise UnableToFold(f"{error.fault.reason}: {error.fault.detail}{where}") from error
 
 
 def _texts(values: list[Any]) -> list[str | None]:

@@ -5,14 +5,15 @@ Rows are sorted by (unit_hash, request_id, slot), so that a unit's rows, and wit
 
 # N row, R request, M component of a quantity, V values of all rows end to end
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.columns import Columns, TableColumns, Values
+from policies.columns import Columns, TableColumns, UnableToEncode, Values
 from policies.errors import ContentRefused
 from policies.spec import PolicySpec
 
@@ -26,6 +27,22 @@ DEFAULT: Final = "default"
 
 class UnableToUseFeedback(ContentRefused):
     """A log's content is not what feedback must be; the message names the row and the value."""
+
+
+@contextmanager
+def naming_the_request(name_of: Callable[[int], str]) -> Iterator[None]:
+    """Turn the refusal of a row into one that names its request; `name_of` tells the request's id by the row.
+
+    Raises:
+        UnableToUseFeedback: instead of UnableToEncode.
+    """
+    try:
+        yield
+    except UnableToEncode as error:
+        where = "" if error.row is None else f" in request {name_of(error.row)!r}"
+        raise UnableToUseFeedback(
+            f"{error.fault.reason}: {error.fault.detail}{where}; mend the log, or let the field be clipped in its spec"
+        ) from error
 
 
 @final

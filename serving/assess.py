@@ -20,8 +20,7 @@ from policies.errors import PenstockError
 from policies.evaluation.estimators import Estimate, estimate
 from policies.evaluation.scored import Scored
 from policies.evaluation.sums import Sums
-from policies.feedback import Feedback
-from policies.log import PENDING, RETRACTED
+from policies.log import PENDING, RETRACTED, Feedback
 from policies.spec import Field, PolicySpec
 from serving.metrics import Metrics
 

@@ -122,9 +122,7 @@ def read_salt(path: Path | None) -> bytes:
 
 def lineup_of(artifact: Artifact, *, salt: bytes = b"") -> Lineup:
     """Make the default lineup: one artifact, live."""
-    catalogue = Catalogue(
-        salt_id=salt_id(salt), domains={artifact.spec.domain: Entry(live=artifact.identity)}
-    )
+    catalogue = Catalogue(salt_id=salt_id(salt), domains={artifact.spec.domain: Entry(live=artifact.identity)})
     return _line_up(catalogue, {artifact.identity: artifact}, salt=salt)
 
 

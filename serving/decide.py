@@ -312,5 +312,3 @@ def _shadow(
         )
         found += [(row, seat, r) for row, r in zip(rows, part.rows, strict=True) if isinstance(r, Ruling)]
     return found
-
-

@@ -17,7 +17,8 @@ import msgspec
 
 from policies.errors import ContentRefused
 from policies.events import Decision, Fault, Outcome, Source, UnableToDecode, from_bytes, microseconds, to_bytes
-from policies.feedback import Feedback, fold
+from policies.fold import fold
+from policies.log import Feedback
 from policies.spec import PolicySpec
 from serving.assess import Assessment
 from serving.contract import Batch, Message, Place, Positions, Remembers, Result, Transport

@@ -7,7 +7,7 @@ the encoder, against the spec of its domain.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from policies.events import MAX_REQUEST_BYTES, DecisionRequest, Fault, UnableToDecode, from_bytes
+from policies.events import MAX_REQUEST_BYTES, DecisionRequest, Fault, UnableToDecode, from_bytes, shorten
 from serving.contract import Message
 
 
@@ -47,6 +47,6 @@ def _read(value: bytes, known_domains: Collection[str]) -> DecisionRequest:
     request = from_bytes(value, DecisionRequest)
     if request.domain not in known_domains:
         served = ", ".join(sorted(known_domains))
-        fault = Fault("unknown_domain", f"domain {request.domain!r} is not in the catalogue; it has {served}")
+        fault = Fault("unknown_domain", f"domain {shorten(request.domain)} is not in the catalogue; it has {served}")
         raise UnableToDecode(fault, request_id=request.request_id)
     return request

@@ -46,7 +46,7 @@ def record(received: Received, ruled: Ruled, *, catalogue: str, now: int) -> lis
         received.places, ruled.seats, ruled.rulings, received.requests, strict=True
     ):
         message, request_id = messages[place], request.request_id
-        if type(ruling) is Fault:
+        if isinstance(ruling, Fault):
             answers[place] = dead_letter(message, ruling, request_id=request_id, now=now)
             continue
         value = write(message, seat, ruling)

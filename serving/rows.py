@@ -9,7 +9,7 @@ import numpy as np
 
 from policies.cells import Cells, cells_of, slot_places
 from policies.events import Source
-from policies.feedback import Feedback
+from policies.log import Feedback
 
 
 def rows_of(feedback: Feedback, *, sources: Mapping[str, Source]) -> list[tuple[str, bytes]]:

@@ -140,7 +140,8 @@ def read_settings(
     Raises:
         SettingsRefused: a key is unknown, a value is not of its type, or settings do not go together.
 
-    >>> read_settings(environment={"PENSTOCK_MAX_BATCH": "64"}, flags={"max_batch": None}).max_batch
+    >>> flags = {"artifact": "demo/artifact", "dir": "queue", "max_batch": None}
+    >>> read_settings(environment={"PENSTOCK_MAX_BATCH": "64"}, flags=flags).max_batch
     64
     """
     found: dict[str, tuple[Any, str]] = {}

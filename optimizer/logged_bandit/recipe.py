@@ -1,6 +1,5 @@
 """A policy of choices, learned from any log with propensities: `penstock train logged_bandit --log LOG --out DIR`."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import torch
 
 from optimizer.export import export_policy
 from optimizer.logged_bandit.network import uniform_network
+from optimizer.training.checkpoint import remove_checkpoints
 from optimizer.training.logged import Learned, LearnSettings, learn
 from optimizer.training.loop import Budget, LoopSettings, choose_device, start_budget
 from optimizer.training.progress import Progress
@@ -45,7 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         weight_clip: where importance weights are cut.
         variance_penalty: standard errors of the training value that are taken off it.
         confidence: of the held-out intervals that candidates are compared by.
-        check_every: epochs between two looks at the held-out units.
+        check_every: epochs between two looks at the held-out units, of which the best weights are kept; None: the last
+            epoch's are.
         patience: looks without anything better before a candidate's fit stops; None: never.
         seed: of first weights and minibatches.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
@@ -65,11 +66,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gradient_clip: float = 1.0
     width: int = 64
     depth: int = 2
-    pulls: tuple[float, ...] = (0.3, 0.03, 0.003)
+    pulls: tuple[float, ...] = (3.0, 0.3, 0.03)
     weight_clip: float = 100.0
     variance_penalty: float = 1.0
     confidence: float = 0.95
-    check_every: int = 1
+    check_every: int | None = None
     patience: int | None = None
     seed: int = 0
     device: str = "auto"
@@ -79,11 +80,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     resume: bool = False
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 1, "width": 1, "depth": 0, "check_every": 1, "seed": 0, "threads": 1}
+        least = {"epochs": 1, "batch_size": 1, "width": 1, "depth": 0, "seed": 0, "threads": 1}
         for name, low in least.items():
             _require(getattr(self, name) >= low, f"{name} must be at least {low}, found {getattr(self, name)}")
         for name in ("learning_rate", "gradient_clip", "weight_clip"):
             _require(getattr(self, name) > 0, f"{name} must be above 0, found {getattr(self, name)}")
+        every = self.check_every
+        _require(every is None or every >= 1, f"check_every must be at least 1, found {every}")
         _require(self.floor is None or 0 <= self.floor <= 1, f"floor must lie in [0, 1], found {self.floor}")
         _require(0 < self.confidence < 1, f"confidence must lie between 0 and 1, found {self.confidence}")
         _require(all(pull >= 0 for pull in self.pulls), f"pulls must not be negative, found {self.pulls}")
@@ -138,7 +141,7 @@ def train(
     report = _report(learned, identity, settings, reward, budget)
     write_report(report, folder=out)
     if settings.resume and budget.spent() is None:
-        shutil.rmtree(checkpoints)
+        remove_checkpoints(checkpoints)
     return report
 
 

@@ -13,6 +13,7 @@ from optimizer.training.report import Epoch
 from policies.errors import Unable
 
 FORMAT = 1
+SUFFIX = ".pt"
 
 
 class UnableToResume(Unable):
@@ -46,6 +47,14 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         target.flush()
         os.fsync(target.fileno())
     part.replace(path)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a folder, and the folder unless something else lies there."""
+    for path in folder.glob(f"*{SUFFIX}"):
+        path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def read_checkpoint(path: Path, *, fingerprint: str) -> Checkpoint:

@@ -9,9 +9,9 @@ maximizes the mean over a minibatch of
 less two penalties: variance ÷ √n of what is averaged (a policy must not earn by a few lucky rows), and a pull towards
 an anchor, KL(policy ‖ anchor). The anchor is what is known to be no worse than the log: the uniform policy where the
 log explored evenly, else a clone of the policy that wrote it. Candidates of several pulls, the anchor itself the first,
-are judged on units that were held out; one replaces the former only if its interval starts higher and if it earns more
-than the anchor, row by row, by more than one standard error. So a log that shows little changes little, and one that
-shows nothing changes nothing.
+are judged by their last weights on units that were held out; one replaces the former only if its interval starts
+higher and if it earns more than the anchor, row by row, by more than one standard error. So a log that shows little
+changes little, and one that shows nothing changes nothing.
 
 Source: A. Swaminathan, T. Joachims, "Counterfactual Risk Minimization", ICML 2015 (the clipped objective and the
 penalty for its variance); M. Dudík, J. Langford, L. Li, "Doubly Robust Policy Evaluation and Learning", ICML 2011.
@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from optimizer.networks.two_step import TwoStepPolicy
+from optimizer.training.checkpoint import SUFFIX
 from optimizer.training.encoded_log import EncodedLog, UnableToLearn, encode_log, split_by_unit
 from optimizer.training.log_tensors import (
     GroupTensors,
@@ -70,15 +71,17 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True):
         weight_clip: where importance weights are cut.
         variance_penalty: how many standard errors of the training value are taken off it.
         confidence: of the held-out interval whose lower end is compared, in (0, 1).
-        loop: epochs, minibatches and steps of every fit.
+        loop: epochs, minibatches and steps of every fit. Candidates are not stopped early unless `check_every` asks for
+            it: a few rows of large weight make held-out values of single epochs noisy, and the luckiest one wins
+            (pendigits, dr: .878 to .948 with it, .939 to .948 without). The clone, judged by its likelihood, is.
     """
 
     objective: Literal["ips", "dr"] = "ips"
-    pulls: tuple[float, ...] = (0.3, 0.03, 0.003)
+    pulls: tuple[float, ...] = (3.0, 0.3, 0.03)
     weight_clip: float = 100.0
     variance_penalty: float = 1.0
     confidence: float = 0.95
-    loop: LoopSettings = LoopSettings()
+    loop: LoopSettings = LoopSettings(check_every=None)
 
 
 class NetworkFactory(Protocol):
@@ -271,14 +274,15 @@ class _Run:
     fingerprint: str
 
     def fit(self, module: TwoStepPolicy, task: LearnTask | CloneTask, *, name: str) -> Fitted:
+        loop = self.settings.loop
         return fit(
             module,
             task=task,
-            settings=self.settings.loop,
+            settings=msgspec.structs.replace(loop, check_every=1) if isinstance(task, CloneTask) else loop,
             budget=self.budget,
             progress=self.progress,
             title=name,
-            checkpoint=None if self.checkpoints is None else self.checkpoints / f"{name.replace(' ', '_')}.pt",
+            checkpoint=None if self.checkpoints is None else self.checkpoints / f"{name.replace(' ', '_')}{SUFFIX}",
             fingerprint=f"{self.fingerprint} {name}",
         )
 

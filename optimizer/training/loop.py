@@ -40,7 +40,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
         learning_rate: AdamW's first step size.
         weight_decay: AdamW's pull towards zero.
         gradient_clip: largest norm of a step's gradient.
-        check_every: epochs between two held-out values; the last epoch always has one.
+        check_every: epochs between two held-out values; the last epoch always has one, with None only that one.
         patience: checks without a better held-out value before the fit stops; None: never.
         seed: of minibatches and dropout; the module's first weights are the caller's.
     """
@@ -50,7 +50,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: float = 0.01
     weight_decay: float = 0.0
     gradient_clip: float = 1.0
-    check_every: int = 1
+    check_every: int | None = 1
     patience: int | None = None
     seed: int = 0
 
@@ -265,7 +265,8 @@ class _Run(Generic[ModuleT]):
 
     def _judge(self) -> float | None:
         done = self.epoch + 1
-        if done % self.settings.check_every and done != self.settings.epochs:
+        every = self.settings.check_every or self.settings.epochs
+        if done % every and done != self.settings.epochs:
             return None
         self.module.eval()
         with torch.no_grad():

@@ -26,6 +26,9 @@ SHARES = (0.05, 0.35, 0.2, 0.4)
 """Rows that the logging policy was fitted on, that are learned from, that judge, and that are served."""
 
 OBJECTIVES = ("ips", "dr")
+FLOOR = 0.02
+"""The exploration floor of what is learned: lower than the log's, for exploring costs what it is worth."""
+
 ROUNDS = 4
 
 
@@ -83,7 +86,7 @@ def _labelled(data: Path | None, seed: int) -> tuple[LabelledSet, str]:
 
 
 def _train(name: str, log: Path, folder: Path, seed: int, progress: Progress) -> TrainReport:
-    settings = Settings(objective=name, seed=seed)  # type: ignore[arg-type]
+    settings = Settings(objective=name, seed=seed, floor=FLOOR)  # type: ignore[arg-type]
     return train(log, spec=None, out=folder / name, settings=settings, progress=progress)
 
 
@@ -118,7 +121,8 @@ def _serve(labelled: LabelledSet, rows: np.typing.NDArray[np.int64], folder: Pat
     finally:
         stand.close()
     lines.append(f"   verify: {found.bitwise:,} of {found.decisions:,} decisions recomputed bit for bit.")
-    return Told(text=lines, result={"served": len(rows), "verified_bitwise": found.bitwise, "artifact": artifact.identity})
+    said = {"served": len(rows), "verified_bitwise": found.bitwise, "artifact": artifact.identity}
+    return Told(text=lines, result=said)
 
 
 def _running(number: int, stand: Stand, running: dict[str, Any] | None) -> str:

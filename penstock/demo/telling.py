@@ -26,7 +26,7 @@ def pick(answer: Answer, target: str, estimator: str) -> Judged:
 
 
 def table(answer: Answer, *, estimator: str, names: Mapping[str, str] | None = None) -> Table:
-    """Return one row per policy, by one estimator; the log's own policy has weights of one, for which IPS is the mean."""
+    """Return one row per policy, by one estimator; for the log's own policy, whose weights are one, IPS is the mean."""
     chosen = [one for one in answer.estimates if one.estimator == ("ips" if one.is_log else estimator)]
     rows = [_row(one, (names or {}).get(one.target, one.target)) for one in chosen]
     return Table(columns=COLUMNS, rows=rows, numbers=frozenset(COLUMNS[1:-1]))

@@ -267,4 +267,3 @@ def _has_alternatives(feedback: Feedback) -> bool:
     if actions is not None:
         return bool((actions.lengths > 1).any())
     return ids is not None and len(ids) > 1
-

@@ -166,9 +166,7 @@ def iot_scheduling() -> Workload:
         *(Field(name=n, axis="action", units=u, lower=0, upper=top, outside="clip") for n, u, top in node_fields),
         *(Field(name=n, axis="slot", units=u, lower=0, upper=top, outside="clip") for n, u, top in task_fields),
     )
-    spec = PolicySpec(
-        domain=spec.domain, fields=fields, actions=spec.actions, rewards=spec.rewards, floor=spec.floor
-    )
+    spec = PolicySpec(domain=spec.domain, fields=fields, actions=spec.actions, rewards=spec.rewards, floor=spec.floor)
 
     def fill(source: random.Random) -> dict[str, Any]:
         count = source.randint(1, 5)

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from policies.artifact import Artifact, load_artifact
-from policies.events import Decision, DeadLetter, Source, from_bytes
+from policies.events import DeadLetter, Decision, Source, from_bytes
 from policies.spec import PolicySpec
 from serving.catalogue import Lineup, lineup_of
 from serving.contract import Message, Result

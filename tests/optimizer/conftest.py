@@ -8,6 +8,8 @@ import torch
 def one_thread() -> None:
     """Keep torch to one thread: networks this small gain nothing from more, and lose much beside other processes."""
     torch.set_num_threads(1)
+    # The first optimizer of a process imports torch's compiler, which takes a second that belongs to no test.
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

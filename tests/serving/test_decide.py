@@ -1,6 +1,7 @@
 """A ruling is a pure function of the request, the artifact and the salt."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 
 import msgspec
@@ -85,9 +86,9 @@ class _Broken:
     def __init__(self, spec: PolicySpec, bad: float) -> None:
         self.spec, self.bad = spec, bad
 
-    def propose(self, arrays: dict[str, NDArray[np.float64]], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def propose(self, arrays: Mapping[str, NDArray[np.generic]], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
         table = mask / mask.sum(axis=2, keepdims=True)
-        table[arrays["request"][:, 0] > 20, :, 0] = self.bad
+        table[np.asarray(arrays["request"], dtype=np.float64)[:, 0] > 20, :, 0] = self.bad
         return np.asarray(table)
 
 

@@ -29,7 +29,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def settings_for(queue: Path, **flags: Any) -> ServeSettings:
-    return read_settings(flags={"artifact": artifact_of("ad_load").folder, "dir": queue, **flags})
+    return read_settings(flags={"artifact": artifact_of("ad_load").folder, "dir": queue, "follow": False, **flags})
 
 
 def serve(settings: ServeSettings, **more: Any) -> Service:
@@ -96,7 +96,7 @@ def test_a_loop_that_fails_stops_the_others_and_the_process(queue: Path) -> None
 
 
 def test_an_artifact_that_is_not_there_is_refused_before_anything_is_read(queue: Path) -> None:
-    settings = read_settings(flags={"artifact": queue, "dir": queue})
+    settings = read_settings(flags={"artifact": queue, "dir": queue, "follow": False})
     with pytest.raises(ArtifactRefused):
         serve(settings).run()
     assert not (queue / "decisions.jsonl").exists()

@@ -158,7 +158,15 @@ def test_rewards_are_named_with_weights() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("epochs", 0), ("floor", 1.5), ("learning_rate", 0.0), ("pulls", (-1.0,)), ("confidence", 1.0), ("threads", 0)],
+    [
+        ("epochs", 0),
+        ("floor", 1.5),
+        ("learning_rate", 0.0),
+        ("pulls", (-1.0,)),
+        ("confidence", 1.0),
+        ("threads", 0),
+        ("check_every", 0),
+    ],
 )
 def test_a_setting_outside_its_range_is_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(msgspec.ValidationError, match=name):

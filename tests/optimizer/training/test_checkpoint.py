@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from optimizer.training.checkpoint import Checkpoint, UnableToResume, read_checkpoint, write_checkpoint
+from optimizer.training.checkpoint import (
+    Checkpoint,
+    UnableToResume,
+    read_checkpoint,
+    remove_checkpoints,
+    write_checkpoint,
+)
 from optimizer.training.report import Epoch
 
 
@@ -48,7 +54,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         read_checkpoint(path, fingerprint="log 1, seed 1")
 
 
-@pytest.mark.parametrize("data", [b"", b"not a checkpoint", pickle.dumps(print)], ids=["empty", "text", "code"])
+@pytest.mark.parametrize(
+    "data", [b"", b"not a checkpoint", pickle.dumps(print, protocol=2)], ids=["empty", "text", "code"]
+)
 def test_what_is_no_checkpoint_is_refused_with_the_remedy(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "fit.pt"
     path.write_bytes(data)
@@ -62,3 +70,14 @@ def test_a_checkpoint_cut_short_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(UnableToResume, match="expected a checkpoint"):
         read_checkpoint(path, fingerprint="log 1, seed 0")
+
+
+def test_removing_checkpoints_leaves_what_is_not_theirs(tmp_path: Path) -> None:
+    ours, shared = tmp_path / "ours", tmp_path / "shared"
+    for folder in (ours, shared):
+        write_checkpoint(folder / "fit.pt", checkpoint())
+    (shared / "notes.txt").write_text("keep")
+    for folder in (ours, shared):
+        remove_checkpoints(folder)
+    assert not ours.exists()
+    assert [path.name for path in shared.iterdir()] == ["notes.txt"]

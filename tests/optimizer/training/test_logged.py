@@ -28,7 +28,7 @@ from optimizer.training.progress import SilentProgress
 from tests.helpers.taught_logs import Taught, cluster, market, shop
 
 CPU = torch.device("cpu")
-QUICK = LearnSettings(pulls=(0.03,), loop=LoopSettings(epochs=8, batch_size=64, learning_rate=0.03))
+QUICK = LearnSettings(pulls=(0.03,), loop=LoopSettings(epochs=8, batch_size=64, learning_rate=0.03, check_every=None))
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 

@@ -160,9 +160,10 @@ def test_the_best_weights_are_kept_when_later_ones_are_worse() -> None:
     assert weights_of(module) == seen[1]
 
 
-def test_held_out_values_are_asked_as_often_as_set_and_at_the_end() -> None:
-    fitted = run(small_module(), msgspec.structs.replace(SETTINGS, check_every=5))
-    assert [e.epoch for e in fitted.history if e.held_out is not None] == [5, 10, 12]
+@pytest.mark.parametrize(("every", "expected"), [(5, [5, 10, 12]), (None, [12])])
+def test_held_out_values_are_asked_as_often_as_set_and_at_the_end(every: int | None, expected: list[int]) -> None:
+    fitted = run(small_module(), msgspec.structs.replace(SETTINGS, check_every=every))
+    assert [e.epoch for e in fitted.history if e.held_out is not None] == expected
 
 
 def test_a_cpu_budget_ends_the_fit_before_its_first_check_with_usable_weights() -> None:

@@ -83,6 +83,7 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path) -> None:
     assert "penstock[evaluate]" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_open_bandit_sample_is_answered_and_shows_nothing_better(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +97,7 @@ def test_the_open_bandit_sample_is_answered_and_shows_nothing_better(
     assert not any(one["better_than_log"] for one in result["estimates"])
 
 
+@pytest.mark.slow
 def test_women_by_the_greedy_log_is_refused(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = str(shared_data / "open_bandit" / "bts" / "women" / "women.csv")
     result = _result(capsys, log, "--format", "obd", "--target", "u=uniform")

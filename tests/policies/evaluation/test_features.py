@@ -47,7 +47,9 @@ def test_own_actions_give_products_of_request_and_action() -> None:
 
 def test_an_empty_sequence_is_zero() -> None:
     spec = PolicySpec(
-        domain="shop", fields=(Field(name="past", steps=3, lower=5, upper=10),), actions=ActionSet(kind="choice", ids=("x",))
+        domain="shop",
+        fields=(Field(name="past", steps=3, lower=5, upper=10),),
+        actions=ActionSet(kind="choice", ids=("x",)),
     )
     (bucket,) = Encoder(spec).encode_requests([_request(fields={"past": []})]).buckets
     assert choice_features(bucket.arrays, mask=bucket.mask, spec=spec).tolist() == [[[0.0, 0.0]]]

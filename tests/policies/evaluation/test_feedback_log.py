@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from onnx import TensorProto, helper
 
 from policies.assemble import assemble
 from policies.columns import Columns
@@ -173,6 +174,28 @@ def test_a_plain_table_is_evaluated_without_a_spec(tmp_path: Path) -> None:
     path.write_text("action,propensity,reward\n" + "\n".join(f"{a},{p!r},{r!r}" for a, p, r in rows) + "\n")
     found = evaluate(path, format="table", spec=None, question=Question(targets=[UNIFORM]))
     assert found.estimates[0].estimate.row_count == COUNT
+
+
+def _certain_click() -> bytes:
+    """Return a reward model that predicts 1 for every eligible action."""
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["mask"], ["reward"], to=TensorProto.FLOAT)],
+        "reward",
+        [helper.make_tensor_value_info("mask", TensorProto.BOOL, ["batch", 1, 3])],
+        [helper.make_tensor_value_info("reward", TensorProto.FLOAT, ["batch", 1, 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return bytes(model.SerializeToString())
+
+
+def test_a_reward_model_of_ones_own_gives_dm_and_dr(tmp_path: Path) -> None:
+    feedback, path = _feedback(), tmp_path / "model.onnx"
+    path.write_bytes(_certain_click())
+    question = Question(targets=[UNIFORM], rewards=[("click", None)], reward_model=path)
+    values = _value(FeedbackLog(feedback), question)
+    weight = (1 / 3) / feedback.propensity
+    assert values["dm"] == pytest.approx(1.0, abs=1e-12)
+    assert values["dr"] == pytest.approx(1.0 + float(np.mean(weight * (feedback.rewards["click"] - 1.0))), abs=1e-12)
 
 
 def test_a_reward_model_is_of_one_reward(tmp_path: Path) -> None:

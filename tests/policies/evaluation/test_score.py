@@ -96,7 +96,7 @@ def test_a_float32_graph_is_weighed_as_it_is_served_on_the_lattice(log: tuple[Fe
         identity = "third"
 
         def propose(self, arrays: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-            return (mask / mask.sum(axis=2, keepdims=True)).astype(np.float32)
+            return np.asarray(mask / mask.sum(axis=2, keepdims=True), dtype=np.float32)
 
     found = score(feedback, Third(), reward=REWARD).scored
     assert ((found.target * 2**32) % 1 == 0).all()
@@ -148,7 +148,7 @@ def test_a_reward_of_a_whole_request_is_one_row_whose_weight_is_the_product_over
     found = score(feedback, Half(), reward={"on_time": 1.0})
     assert len(found.scored) == 12
 
-    firsts = {request_id: 0 for request_id in feedback.request_ids}
+    firsts = dict.fromkeys(feedback.request_ids, 0)
     slots = dict(firsts)
     for request_id, slot, action in zip(feedback.request_ids, feedback.slots, feedback.actions, strict=True):
         if slot:
