@@ -34,6 +34,7 @@ check: setup
 bench: setup
 	$(BIN)/python -m bench.decide
 	$(BIN)/python -m bench.estimates
+	$(BIN)/python -m bench.coverage
 
 docs: setup
 	$(BIN)/python -m docs.generate

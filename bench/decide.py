@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import highspy
+import msgspec
 import numpy as np
+from prometheus_client import CollectorRegistry
 
 from bench.timing import cpu_us, percentile, wall_us
 from policies.artifact import Artifact, load_artifact
 from policies.encode import Encoder
-from policies.events import Decision, DecisionRequest, from_bytes, to_bytes
+from policies.events import Decision, DecisionRequest, from_bytes
 from policies.recourse.linear import LinearRecourse
 from serving.catalogue import Lineup, lineup_of
-from serving.decide import decide
-from serving.receive import receive
-from serving.record import record
+from serving.metrics import Metrics
+from serving.pipeline import Pipeline
 from serving.transport.memory import MemoryLog, MemoryTransport
+from serving.watcher import FixedLineup
 from tests.helpers.domains import WORKLOADS
 
 BATCHES = (256, 32, 1)
@@ -40,13 +42,13 @@ def measure(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         workload.export(Path(folder) / "artifact")
         artifact = load_artifact(Path(folder) / "artifact")
-    lineup = lineup_of(artifact)
+    service = _Service(lineup_of(artifact))
     messages = workload.messages(256)
-    per_batch = {size: cpu_us(partial(_turn, messages[:size], lineup), count=size) for size in BATCHES}
-    latencies = wall_us(lambda: _turn(messages[:1], lineup), calls=2000)
-    decisions = _turn(messages, lineup)
+    per_batch = {size: cpu_us(partial(service.turn, messages[:size]), count=size) for size in BATCHES}
+    latencies = wall_us(partial(service.turn, messages[:1]), calls=2000)
+    decisions = service.turn(messages)
     if isinstance(artifact.recourse, LinearRecourse):
-        ceiling = _solver_us(messages, lineup)
+        ceiling = _solver_us(messages, service)
     else:
         ceiling = _ceiling(artifact, messages, decisions)
     return {
@@ -62,20 +64,31 @@ def measure(name: str) -> dict[str, Any]:
     }
 
 
-def _turn(messages: list[bytes], lineup: Lineup) -> list[bytes]:
-    """Send messages once through receive, decide, record and the memory transport; return the decisions' bytes."""
-    log = MemoryLog()
-    for value in messages:
-        log.append(value)
-    transport = MemoryTransport(log)
-    batch = transport.poll()
-    received = receive(batch.messages, known_domains=lineup.domains)
-    ruled = decide(received, lineup, now=0)
-    transport.settle(batch, record(received, ruled, catalogue=lineup.identity, now=0))
-    return [result.value for result in log.results("decision")]
+class _Service:
+    """The pipeline on a fresh topic in memory for each turn; its memory of earlier requests is emptied in between."""
+
+    def __init__(self, lineup: Lineup) -> None:
+        metrics = Metrics(CollectorRegistry())
+        lineups = FixedLineup(lineup, metrics=metrics)
+        self._pipeline = Pipeline(
+            MemoryTransport(MemoryLog()), lineups=lineups, now=lambda: 0, seconds=time.monotonic, metrics=metrics
+        )
+
+    def turn(self, messages: list[bytes]) -> list[bytes]:
+        """Send messages once through receive, decide, record and the transport; return the decisions' bytes."""
+        log = MemoryLog()
+        for value in messages:
+            log.append(value)
+        transport = MemoryTransport(log)
+        batch = transport.poll()
+        results, _ = self._pipeline.answer(batch)
+        transport.settle(batch, results)
+        self._pipeline.keep()
+        self._pipeline.drop()
+        return [result.value for result in log.results("decision")]
 
 
-def _solver_us(messages: list[bytes], lineup: Lineup) -> float:
+def _solver_us(messages: list[bytes], service: _Service) -> float:
     """Measure the CPU time that one turn spends inside HiGHS, in µs per decision: the best of five turns."""
     plain, spent = highspy.Highs.run, 0.0
 
@@ -91,7 +104,7 @@ def _solver_us(messages: list[bytes], lineup: Lineup) -> float:
     try:
         for _ in range(5):
             spent = 0.0
-            _turn(messages, lineup)
+            service.turn(messages)
             best = min(best, spent)
     finally:
         highspy.Highs.run = plain
@@ -104,13 +117,15 @@ def _ceiling(artifact: Artifact, messages: list[bytes], decisions: list[bytes]) 
     buckets = Encoder(artifact.spec).encode_requests(requests).buckets
     records = [from_bytes(value, Decision) for value in decisions]
 
+    decode, encode = msgspec.json.Decoder(DecisionRequest).decode, msgspec.json.Encoder().encode
+
     def bare() -> None:
         for value in messages:
-            from_bytes(value, DecisionRequest)
+            decode(value)
         for bucket in buckets:
             artifact.policy.propose(bucket.arrays, bucket.mask)
         for one in records:
-            to_bytes(one)
+            encode(one)
 
     return cpu_us(bare, count=len(messages))
 

@@ -105,14 +105,16 @@ def show(found: dict[str, Any]) -> None:
         return
     version, bootstrap = obp["versions"]["obp"], obp["bootstrap_cpu_s_per_1000"]
     timed = "" if obp["resamples"] == RESAMPLES else f" ({obp['resamples']} timed, scaled)"
-    _line(f"obp {version}, points alone", rows, obp["points_cpu_s"], obp["peak_mb"])
+    _line(f"obp {version}, points alone", rows, obp["points_cpu_s"], obp["points_mb"])
     _line(f"obp {version}, bootstraps of 1,000{timed}", rows, bootstrap, obp["peak_mb"])
-    print(f"  of obp's memory {obp['imports_mb']:,.0f} MB are its imports; all points agree to {SAME:g}")
+    print(
+        f"  all points agree to {SAME:g}; obp's imports: {obp['imports_cpu_s']:.1f} CPU-s, {obp['imports_mb']:,.0f} MB"
+    )
     for form in ("columns", "dense"):
         ours = own[form]["cpu_s"]
         print(
             f"obp / {LABELS[form]} with interval: points alone {obp['points_cpu_s'] / ours:,.2f}, "
-            f"points and intervals {(obp['points_cpu_s'] + bootstrap) / ours:,.0f}"
+            f"points and intervals {(obp['points_cpu_s'] + bootstrap) / ours:,.0f}{timed}"
         )
 
 

@@ -81,9 +81,22 @@ def table_of(ids: list[list[str]], *, fields: Mapping[str, Values], is_sorted: b
     [1, 0, 2]
     """
     lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
-    ordered = [sorted(row) for row in ids] if is_sorted else ids
-    order = None if ordered == ids else _order(ids)
+    ordered = _sort(ids) if is_sorted else ids
+    order = None if ordered is ids else _order(ids)
     return TableColumns(lengths=lengths, ids=ordered, order=order, fields=fields)
+
+
+def _sort(ids: list[list[str]]) -> list[list[str]]:
+    """Return each row sorted; the rows themselves where all came so. A row like the one before is not sorted again."""
+    before: list[str] = []
+    after: list[str] = []
+    ordered, is_as_sent = [], True
+    for row in ids:
+        if row != before:
+            before, after = row, sorted(row)
+            is_as_sent &= before == after
+        ordered.append(after)
+    return ids if is_as_sent else ordered
 
 
 def are_ids(ids: Sequence[Any]) -> bool:
@@ -130,12 +143,16 @@ def _slots(requests: Sequence[DecisionRequest], spec: PolicySpec) -> TableColumn
 
 
 def _table(tables: Sequence[Table | None], *, what: str, names: list[str], is_sorted: bool) -> TableColumns:
-    present = [_check_table(table, what=what, row=row) for row, table in enumerate(tables)]
+    present: list[Table] = []
+    sound: list[str] = []  # producers send the same candidates again and again: these need no second look
+    for row, table in enumerate(tables):
+        present.append(_check_table(table, what=what, row=row, sound=sound))
+        sound = present[-1][ID]
     fields = {name: column for name in names if (column := _flat(present, name)) is not None}
     return table_of([table[ID] for table in present], fields=fields, is_sorted=is_sorted)
 
 
-def _check_table(table: Table | None, *, what: str, row: int) -> Table:
+def _check_table(table: Table | None, *, what: str, row: int, sound: list[str]) -> Table:
     if table is None:
         raise UnableToEncode("missing_field", f"{what} must be given as columns with 'id', found none", row=row)
     if type(table) is not dict:
@@ -151,7 +168,7 @@ def _check_table(table: Table | None, *, what: str, row: int) -> Table:
         if type(values) is not list or len(values) != count:
             _check_columns(table, what=what, row=row)
             break
-    if not ids or not are_ids(ids) or len(set(ids)) != count:
+    if not ids or (ids != sound and (not are_ids(ids) or len(set(ids)) != count)):
         raise _refuse_ids(ids, what=what, row=row)
     return table
 

@@ -146,6 +146,8 @@ _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind) for kind in (DecisionRequest, Decision, Outcome, DeadLetter)
 }
 
+_DECODE_REQUEST = _DECODERS[DecisionRequest].decode
+
 
 def to_bytes(record: Record) -> bytes:
     """Encode a record as one line of JSON.
@@ -185,6 +187,27 @@ def from_bytes(data: bytes, kind: type[R]) -> R:
     if fault is not None:
         raise UnableToDecode(fault, request_id=readable_id(getattr(record, "request_id", None)))
     return record
+
+
+def read_request(data: bytes) -> DecisionRequest:
+    """Decode one request as `from_bytes` does, for less where a glance settles the checks.
+
+    ASCII without an escape holds no U+0000 and no half of a character, so that lengths say whether ids are ids.
+
+    Raises:
+        UnableToDecode: the bytes are not a request.
+    """
+    if data.isascii() and b"\\" not in data:
+        try:
+            request: DecisionRequest = _DECODE_REQUEST(data)
+        except (msgspec.DecodeError, RecursionError):
+            return from_bytes(data, DecisionRequest)  # which raises, and says why
+        is_plain = request.schema_version == SCHEMA_VERSION and request.supersedes is None
+        is_timed = type(request.time) is int and type(request.deadline) is not str
+        is_named = 0 < len(request.request_id) <= MAX_ID_BYTES and 0 < len(request.unit) <= MAX_ID_BYTES
+        if is_plain and is_timed and is_named:
+            return request
+    return from_bytes(data, DecisionRequest)
 
 
 def check_envelope(record: Record) -> Fault | None:

@@ -7,7 +7,7 @@ the encoder, against the spec of its domain.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from policies.events import MAX_REQUEST_BYTES, DecisionRequest, Fault, UnableToDecode, from_bytes, shorten
+from policies.events import MAX_REQUEST_BYTES, DecisionRequest, Fault, UnableToDecode, read_request, shorten
 from serving.contract import Message
 
 
@@ -44,7 +44,7 @@ def _read(value: bytes, known_domains: Collection[str]) -> DecisionRequest:
     if len(value) > MAX_REQUEST_BYTES:
         fault = Fault("oversize", f"a request has at most {MAX_REQUEST_BYTES} bytes, found {len(value)}")
         raise UnableToDecode(fault)
-    request = from_bytes(value, DecisionRequest)
+    request = read_request(value)
     if request.domain not in known_domains:
         served = ", ".join(sorted(known_domains))
         fault = Fault("unknown_domain", f"domain {shorten(request.domain)} is not in the catalogue; it has {served}")

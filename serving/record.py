@@ -80,6 +80,7 @@ class _Writer:
     def __init__(self, *, catalogue: str, now: int) -> None:
         self._catalogue, self._now = catalogue, now
         self._middles: dict[int, bytes] = {}
+        self._sources: dict[tuple[str, int], bytes] = {}
 
     def write(self, message: Message, seat: Seat, ruling: Ruling) -> bytes:
         """Return one decision as a line of JSON."""
@@ -88,8 +89,11 @@ class _Writer:
             middle = self._middles[id(seat)] = self._middle(seat)
         is_plain = ruling.recourse is None and ruling.fallback is None
         tail = _PLAIN if is_plain else _tail(ruling.recourse, ruling.fallback)
-        source = _encode(message.source)
-        end = b',"time":%d}' % self._now
+        place = message.source.topic, message.source.partition
+        source = self._sources.get(place)
+        if source is None:
+            source = self._sources[place] = _encode(message.source).rpartition(b":")[0] + b":"
+        end = b'%d},"time":%d}' % (message.source.offset, self._now)
         return b"".join((_HEAD, compact(message.value), middle, _encode(ruling.choices), tail, source, end))
 
     def _middle(self, seat: Seat) -> bytes:

@@ -29,7 +29,7 @@ _PEAK_UNITS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
 
 def measure(folder: Path, *, resamples: int, seed: int) -> dict[str, Any]:
     """Return the values, the CPU time of the three points together, and that of each bootstrap in seconds."""
-    imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAK_UNITS_PER_MIB
+    imports = {"imports_cpu_s": time.process_time(), "imports_mb": _peak_mb()}
     names = ("action", "reward", "pscore", "action_dist")
     arguments = {name: np.load(folder / f"{name}.npy") for name in names}
     model = {"estimated_rewards_by_reg_model": np.load(folder / "estimated_rewards.npy")}
@@ -42,22 +42,19 @@ def measure(folder: Path, *, resamples: int, seed: int) -> dict[str, Any]:
     def points() -> dict[str, float]:
         return {name: float(one.estimate_policy_value(**given)) for name, (one, given) in contenders.items()}
 
+    timed = {"values": points(), "points_cpu_s": cpu_us(points, count=1) / 1e6, "points_mb": _peak_mb()}
     bootstrap_cpu_s, intervals = {}, {}
-    for name, (one, given) in contenders.items() if resamples else ():
+    for name, (one, given) in contenders.items():
         start = time.process_time()
         found = one.estimate_interval(**given, n_bootstrap_samples=resamples, random_state=seed)
         bootstrap_cpu_s[name] = time.process_time() - start
         intervals[name] = [float(found["95.0% CI (lower)"]), float(found["95.0% CI (upper)"])]
-    return {
-        "rows": len(arguments["reward"]),
-        "values": points(),
-        "points_cpu_s": cpu_us(points, count=1) / 1e6,
-        "resamples": resamples,
-        "bootstrap_cpu_s": bootstrap_cpu_s,
-        "intervals": intervals,
-        "versions": versions(),
-        "imports_mb": imported,
-    }
+    bootstrap = {"resamples": resamples, "bootstrap_cpu_s": bootstrap_cpu_s, "intervals": intervals}
+    return {"rows": len(arguments["reward"]), "versions": versions(), **imports, **timed, **bootstrap}
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAK_UNITS_PER_MIB
 
 
 def versions() -> dict[str, str]:

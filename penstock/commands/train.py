@@ -21,7 +21,7 @@ Learn a policy by a recipe and write its artifact. Each setting of a recipe is a
 EXAMPLE = "penstock train logged_bandit --log demo/feedback.parquet --out demo/artifact --seed 7"
 
 _PREFIX: Final = "setting_"
-_MEANING: Final = re.compile(r"^        (\w+): (.+)$", re.MULTILINE)
+_MEANING: Final = re.compile(r"^        (\w+): (.+(?:\n {12}.+)*)$", re.MULTILINE)
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, words: Sequence[str]) -> None:
@@ -73,13 +73,29 @@ def _add_settings(parser: argparse.ArgumentParser, recipe: str) -> None:
     from optimizer.registry import load_recipe
 
     kind = load_recipe(recipe).SETTINGS
-    meanings = dict(_MEANING.findall(kind.__doc__ or ""))
+    meanings = setting_meanings(kind)
     group = parser.add_argument_group(f"settings of {recipe}")
     for field in msgspec.structs.fields(kind):
         default = "required" if field.required else f"default: {_shown_default(field.default)}"
         text = f"{meanings.get(field.name, '')} ({default})".strip().replace("%", "%%")
         flag = f"--{field.encode_name.replace('_', '-')}"
         group.add_argument(flag, help=text, dest=_PREFIX + field.name, default=argparse.SUPPRESS, **_form(field.type))
+
+
+def setting_meanings(kind: type) -> dict[str, str]:
+    """Return what each setting of a recipe means, by its name: an entry of the struct's docstring, in one line.
+
+    >>> class Settings:
+    ...     '''Say what is learned.
+    ...
+    ...     Attributes:
+    ...         epochs: passes over the log,
+    ...             for each candidate.
+    ...     '''
+    >>> setting_meanings(Settings)["epochs"]
+    'passes over the log, for each candidate.'
+    """
+    return {name: " ".join(text.split()) for name, text in _MEANING.findall(kind.__doc__ or "")}
 
 
 def _form(kind: Any) -> dict[str, Any]:

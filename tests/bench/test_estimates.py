@@ -67,7 +67,7 @@ def test_the_table_shows_ratios_only_beside_a_peer(capsys: pytest.CaptureFixture
     show(found)
     assert "obp /" not in capsys.readouterr().out
     peer = {"versions": {"obp": "0.5.7"}, "points_cpu_s": 1.0, "bootstrap_cpu_s_per_1000": 9.0, "resamples": 100}
-    show({**found, "obp": {**peer, "peak_mb": 20.0, "imports_mb": 5.0}})
+    show({**found, "obp": {**peer, "peak_mb": 20.0, "points_mb": 15.0, "imports_mb": 5.0, "imports_cpu_s": 2.0}})
     shown = capsys.readouterr().out
     assert "points alone 2.00, points and intervals 20" in shown
     assert "(100 timed, scaled)" in shown

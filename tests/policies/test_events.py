@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -23,11 +24,13 @@ from policies.events import (
     Outcome,
     Record,
     Source,
+    UnableToDecode,
     check_envelope,
     compact,
     from_bytes,
     json_schemas,
     microseconds,
+    read_request,
     to_bytes,
 )
 from tests.helpers.records import OUTCOME, SOUND, fault_of
@@ -293,3 +296,33 @@ def test_the_schema_of_a_request_refuses_what_the_decoder_refuses(changes: dict[
 @pytest.mark.parametrize("time", [0, "2026-01-31T06:00:00Z"])
 def test_the_schema_takes_times_as_whole_numbers_or_text(time: int | str) -> None:
     jsonschema.validate({**SOUND, "time": time, "deadline": time}, json_schemas()["request"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"request_id": ""},
+        {"request_id": "x" * 257},
+        {"unit": ""},
+        {"request_id": "é" * 129},
+        {"unit": "a\x00b"},
+        {"time": "2026-01-01T00:00:00Z"},
+        {"time": "soon"},
+        {"deadline": "never"},
+        {"supersedes": ""},
+        {"schema_version": 99},
+        {"step": -1},
+    ],
+)
+def test_reading_a_request_fast_says_what_reading_it_in_full_says(change: dict[str, Any]) -> None:
+    said = {"request_id": "a", "domain": "shop", "time": 0, "unit": "u", **change}
+    data = msgspec.json.encode(said)
+
+    def outcome(read: Callable[[bytes], DecisionRequest]) -> object:
+        try:
+            return read(data)
+        except UnableToDecode as error:
+            return error.fault, error.request_id
+
+    assert outcome(read_request) == outcome(lambda value: from_bytes(value, DecisionRequest))
