@@ -37,7 +37,7 @@ bench: setup
 	$(BIN)/python -m bench.coverage
 
 docs: setup
-	$(BIN)/python -m docs.generate
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf demo dist build .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -42,13 +42,14 @@ def measure(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         workload.export(Path(folder) / "artifact")
         artifact = load_artifact(Path(folder) / "artifact")
-    service = _Service(lineup_of(artifact))
     messages = workload.messages(256)
-    per_batch = {size: cpu_us(partial(service.turn, messages[:size]), count=size) for size in BATCHES}
-    latencies = wall_us(partial(service.turn, messages[:1]), calls=2000)
-    decisions = service.turn(messages)
+    service = _Service(lineup_of(artifact), messages)
+    service.turn(256)
+    decisions = service.decisions()
+    per_batch = {size: cpu_us(partial(service.turn, size), count=size) for size in BATCHES}
+    latencies = wall_us(partial(service.turn, 1), calls=2000)
     if isinstance(artifact.recourse, LinearRecourse):
-        ceiling = _solver_us(messages, service)
+        ceiling = _solver_us(service)
     else:
         ceiling = _ceiling(artifact, messages, decisions)
     return {
@@ -65,30 +66,34 @@ def measure(name: str) -> dict[str, Any]:
 
 
 class _Service:
-    """The pipeline on a fresh topic in memory for each turn; its memory of earlier requests is emptied in between."""
+    """The pipeline over a topic in memory, read by a new group each turn; what it remembers is emptied in between."""
 
-    def __init__(self, lineup: Lineup) -> None:
+    def __init__(self, lineup: Lineup, messages: list[bytes]) -> None:
         metrics = Metrics(CollectorRegistry())
+        self._log, self._turns = MemoryLog(), 0
+        for value in messages:
+            self._log.append(value)
         lineups = FixedLineup(lineup, metrics=metrics)
         self._pipeline = Pipeline(
             MemoryTransport(MemoryLog()), lineups=lineups, now=lambda: 0, seconds=time.monotonic, metrics=metrics
         )
 
-    def turn(self, messages: list[bytes]) -> list[bytes]:
-        """Send messages once through receive, decide, record and the transport; return the decisions' bytes."""
-        log = MemoryLog()
-        for value in messages:
-            log.append(value)
-        transport = MemoryTransport(log)
+    def turn(self, count: int) -> None:
+        """Send the first messages once through the transport, receive, decide, record and the transport."""
+        self._turns += 1
+        transport = MemoryTransport(self._log, group=str(self._turns), max_batch=count)
         batch = transport.poll()
         results, _ = self._pipeline.answer(batch)
         transport.settle(batch, results)
         self._pipeline.keep()
         self._pipeline.drop()
-        return [result.value for result in log.results("decision")]
+
+    def decisions(self) -> list[bytes]:
+        """Return the bytes of all decisions so far."""
+        return [result.value for result in self._log.results("decision")]
 
 
-def _solver_us(messages: list[bytes], service: _Service) -> float:
+def _solver_us(service: _Service) -> float:
     """Measure the CPU time that one turn spends inside HiGHS, in µs per decision: the best of five turns."""
     plain, spent = highspy.Highs.run, 0.0
 
@@ -104,11 +109,11 @@ def _solver_us(messages: list[bytes], service: _Service) -> float:
     try:
         for _ in range(5):
             spent = 0.0
-            service.turn(messages)
+            service.turn(256)
             best = min(best, spent)
     finally:
         highspy.Highs.run = plain
-    return best / len(messages) * 1e6
+    return best / 256 * 1e6
 
 
 def _ceiling(artifact: Artifact, messages: list[bytes], decisions: list[bytes]) -> float:

@@ -2,8 +2,8 @@
 
 obp's points and its bootstrap of 1,000 are timed apart. Above 1e6 rows fewer resamples are timed and their time is
 scaled to 1,000, which the table says: each resample costs the same. Times are CPU-seconds of one thread without reading
-the arrays, the best of three runs (the bootstrap: one run); memory is the whole process's peak, arrays and imports
-included.
+the arrays, the best of three runs (the bootstrap and the command: one run; the command reads its file within
+its time); memory is the whole process's peak, arrays and imports included.
 
     python -m bench.estimates [--rows N ...] [--resamples B] [--skip-peers] [--json]
 """

@@ -6,7 +6,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 
@@ -51,9 +51,7 @@ REASONS: Final[Mapping[Reason, Meaning]] = {
         "A number lies outside its bounds where the spec refuses that, or an action is not among the spec's ids.",
         "Correct the value, or set `outside` to `clip` in the spec and train again.",
     ),
-    "not_finite": Meaning(
-        "A number is NaN, infinite or too large for a float.", "Send null for what is not known."
-    ),
+    "not_finite": Meaning("A number is NaN, infinite or too large for a float.", "Send null for what is not known."),
     "unequal_columns": Meaning(
         "Columns of a table differ in length, or `eligible` does not have one row per slot and one cell per action.",
         "Send every column with as many values as `id`.",
@@ -96,8 +94,9 @@ REASONS: Final[Mapping[Reason, Meaning]] = {
 _SETTINGS: Final = """\
 # Settings of `penstock serve`
 
-Default < file (`--settings FILE`, TOML or JSON) < environment < flag. An unknown name is an error that names the
-nearest known one. In the environment and in flags, lists are separated by commas; in files they are lists.
+Default < file (`--settings FILE`, TOML or JSON) < environment < flag. Some settings have a
+[flag](command-line.md#serve); each has a name for a file and one for the environment. An unknown name is an error that
+names the nearest known one. In the environment and in flags, lists are separated by commas; in files they are lists.
 
 This version opens the file transport. The settings of Kafka are read and checked; `transport = "kafka"` then ends with
 exit code 4.
@@ -115,7 +114,7 @@ is committed.
 _COMMAND_LINE: Final = """\
 # Command line
 
-`penstock VERB ...`; `penstock --help` and `penstock VERB --help` print the same. `penstock --version` prints the
+`penstock VERB ...`; `penstock --help` and `penstock VERB --help` say the same. `penstock --version` prints the
 version.
 
 | exit code | meaning |
@@ -210,7 +209,7 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 def _argument(action: argparse.Action) -> str:
     words = "\\|".join(map(str, action.choices)) if action.choices else action.metavar or ""
-    value = f" {words}" if action.nargs != 0 and words else ""
+    value = f" {words}{' ...' if action.nargs == '+' else ''}" if action.nargs != 0 and words else ""
     shown = f"`{action.option_strings[0]}{value}`" if action.option_strings else f"`{words}`"
     must = " (required)" if action.option_strings and action.required else ""
     return f"| {shown}{must} | {(action.help or '').replace('%%', '%')} |"
@@ -242,10 +241,11 @@ def _default(value: Any) -> str:
     return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value}`"
 
 
-def main() -> int:
-    """Write every page that differs, and say which."""
+def main(argv: Sequence[str]) -> int:
+    """Write every page that differs, and say which; the first argument names another folder than docs/reference."""
+    folder = Path(argv[0]) if argv else REFERENCE
     for name, text in pages().items():
-        path = REFERENCE / name
+        path = folder / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -255,4 +255,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

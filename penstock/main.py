@@ -82,8 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail_without_extra(error)
     except BrokenPipeError:
         # Python flushes stdout once more on leaving; the reader is gone, so let it flush into nothing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         return EXIT_BROKEN_PIPE
+    except OSError as error:  # a full disk, a folder that must not be written: nothing that a verb could mend
+        return _fail_on_system(error)
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
 
@@ -127,6 +129,18 @@ def _run(words: list[str], started: tuple[float, float]) -> int:
 def _fail(message: str, code: int) -> int:
     print(f"penstock: {message}", file=sys.stderr)
     return code
+
+
+def _fail_on_system(error: OSError) -> int:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _mute()
+    return _fail(f"cannot read or write: {error}; what was written until then is not whole", EXIT_UNABLE)
+
+
+def _mute() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail_without_extra(error: ModuleNotFoundError) -> int:

@@ -246,10 +246,9 @@ def _check_identity(folder: Path, identity: str) -> None:
     name = folder.resolve().name
     if _HEX.fullmatch(name) and name != identity:
         raise ArtifactRefused("identity", f"expected the folder's name {name} to be the identity, found {identity}")
-    seal = folder / SEAL
-    if not seal.exists():
+    if not (folder / SEAL).exists():
         return
-    found = seal.read_bytes()
+    found = _read_file(folder, SEAL)
     if found != _seal(sha256((folder / MANIFEST).read_bytes()).hexdigest()):
         raise ArtifactRefused("identity", f"expected {SEAL} to hold the SHA-256 of {MANIFEST}, found {found[:64]!r}")
 

@@ -85,22 +85,51 @@ def to_lattice(probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
     >>> to_lattice(np.array([[0.25, 0.75]], dtype=np.float32)).tolist()
     [[1073741824, 3221225472]]
     """
-    lattice = np.floor(probabilities.astype(np.float64) * ONE).astype(np.int64)
-    largest = lattice.argmax(axis=1)
-    rows = np.arange(len(lattice))
-    lattice[rows, largest] += ONE - lattice.sum(axis=1)
+    lattice = _floor(probabilities)
+    _complete(lattice)
     return lattice
 
 
-def is_distribution(probabilities: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Say for each row whether it is finite, not negative, zero where ineligible and sums to one: bool [R]."""
-    with np.errstate(invalid="ignore"):
-        total = probabilities.sum(axis=1, dtype=np.float64)
-        low = probabilities.min(axis=1)
-        sound: NDArray[np.bool_] = (np.abs(total - 1.0) <= SUM_TOLERANCE) & (low >= 0)
+def quantize(
+    probabilities: NDArray[np.floating], mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Quantize rows that may be no distributions: their lattice, and whether each row is one.
+
+    A row is one when it is finite, not negative, zero where ineligible and sums to one within `SUM_TOLERANCE`. Sums are
+    taken of whole numbers, so that zeros beside a row never change what is said of it.
+
+    Args:
+        probabilities: float [R, A].
+        mask: bool [R, A], true where an action is eligible.
+
+    Returns:
+        int64 [R, A], of no meaning where the row is no distribution, and bool [R].
+    """
+    bounded = (probabilities >= 0) & (probabilities <= 2)
     if not mask.all():
-        sound &= ~((probabilities != 0) & ~mask).any(axis=1)
-    return sound
+        bounded &= mask | (probabilities == 0)
+    sound: NDArray[np.bool_] = np.asarray(bounded.all(axis=1))
+    lattice = _floor(probabilities if sound.all() else np.where(sound[:, None], probabilities, 0))
+    missing = _complete(lattice)
+    sound &= np.abs(missing) <= SUM_TOLERANCE * ONE + mask.sum(axis=1)  # flooring takes up to one from each cell
+    return lattice, sound
+
+
+def is_distribution(probabilities: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say for each row, [R, A], whether it is a distribution over its eligible actions: bool [R]."""
+    return quantize(probabilities, mask)[1]
+
+
+def _floor(probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return floor(p * 2^32); a cast truncates, which for numbers that are not negative is the floor."""
+    return (probabilities.astype(np.float64) * ONE).astype(np.int64)
+
+
+def _complete(lattice: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give what each row misses to 2^32 to its first largest cell, in place; return what was missing, int64 [R]."""
+    missing: NDArray[np.int64] = ONE - lattice.sum(axis=1)
+    lattice[np.arange(len(lattice)), lattice.argmax(axis=1)] += missing
+    return missing
 
 
 def draw(lattice: NDArray[np.int64], uniforms: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import io
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,17 +60,33 @@ def save_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return target.getvalue()
 
 
-def load_npz(data: bytes, *, where: str = "npz") -> dict[str, NDArray[Any]]:
+def load_npz(data: bytes, *, where: str = "npz", needed: Container[str] | None = None) -> dict[str, NDArray[Any]]:
     """Read named arrays from npz bytes; nothing in them is ever executed.
+
+    An array of Python objects would need pickle. It is refused by its name where it is needed (by default all are),
+    else left out.
 
     Raises:
         UnableToReadArrays: the bytes are no zip file, a member is damaged, is no array, or needs pickle.
     """
+    arrays: dict[str, NDArray[Any]] = {}
+    refused: list[str] = []
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return {name.removesuffix(_SUFFIX): _read_array(archive.read(name)) for name in archive.namelist()}
+            for entry in archive.namelist():
+                name, member = entry.removesuffix(_SUFFIX), archive.read(entry)
+                if not _holds_objects(member):
+                    arrays[name] = _read_array(member)
+                elif needed is None or name in needed:
+                    refused.append(name)
     except _DAMAGED as error:
         raise UnableToReadArrays(f"{where}: expected an npz file of plain arrays, found {error}") from error
+    if refused:
+        raise UnableToReadArrays(
+            f"{where}: expected an npz file of plain arrays, found Python objects in {', '.join(refused)}; save texts "
+            "as numpy's own (array.astype(str)) and numbers as numbers"
+        )
+    return arrays
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
@@ -86,6 +102,13 @@ def _array_bytes(array: NDArray[Any]) -> bytes:
     little_endian = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
     np.lib.format.write_array(target, little_endian, version=(1, 0), allow_pickle=False)
     return target.getvalue()
+
+
+def _holds_objects(data: bytes) -> bool:
+    header = io.BytesIO(data)
+    is_first_version = np.lib.format.read_magic(header) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if is_first_version else np.lib.format.read_array_header_2_0
+    return bool(read(header)[2].hasobject)
 
 
 def _read_array(data: bytes) -> NDArray[Any]:

@@ -148,8 +148,8 @@ def read_feedback(path: Path, *, spec: PolicySpec | None = None) -> Feedback:
     """
     if not path.exists():
         raise LogNotFound(f"expected a log at {path}: there is no such file")
+    file = _open(path)  # first, so that a base install is told of its missing extra before anything else
     spec = read_spec(spec_path_of(path)) if spec is None else spec
-    file = _open(path)
     _check_names(path, file.schema_arrow.names, spec)
     table = _read(path, file, _known(file.schema_arrow.names, spec))
     if not table.num_rows:

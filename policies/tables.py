@@ -38,6 +38,12 @@ class FixedActions:
         self._given = {field.name: self._mend(Block((field,)), spec.actions.features) for field in named}
         is_complete = bool(named) and len(named) == len(self._block.fields)
         self.features = self._block.encode(self._given, len(self.ids), Tally()) if is_complete else None
+        self._blocks = [Block((field,)) for field in self._block.fields]
+        self._encoded = {
+            block.fields[0].name: block.encode(self._given, len(self.ids), Tally())
+            for block in self._blocks
+            if block.fields[0].name in self._given
+        }
 
     def spell_out(self, columns: Columns) -> Columns:
         """Write out the whole table for requests that sent none, where the spec does not say all of its features."""
@@ -64,8 +70,17 @@ class FixedActions:
         """Encode the listed actions' fields: float64 [N, F]; what was not sent is as the spec says."""
         if self.features is not None and not actions.fields:
             return self.features[places]
-        merged = {field.name: self._merge(field.name, actions, places) for field in self._block.fields}
-        return self._block.encode(merged, len(places), tally, where="actions.")
+        if self._encoded.keys() <= actions.fields.keys():
+            merged = {field.name: self._merge(field.name, actions, places) for field in self._block.fields}
+            return self._block.encode(merged, len(places), tally, where="actions.")
+        return np.hstack([self._encode_field(block, actions, places, tally) for block in self._blocks])
+
+    def _encode_field(self, block: Block, actions: TableColumns, places: Places, tally: Tally) -> NDArray[np.float64]:
+        """Encode one field of the listed actions; one that the spec alone gives was encoded before."""
+        name = block.fields[0].name
+        if name in self._encoded and name not in actions.fields:
+            return self._encoded[name][places]
+        return block.encode({name: self._merge(name, actions, places)}, len(places), tally, where="actions.")
 
     def _mend(self, block: Block, given: Mapping[str, Values]) -> list[Any]:
         """Return one feature of each action, brought within its bounds here: no request counts it as clipped."""
@@ -79,8 +94,7 @@ class FixedActions:
         given, sent = self._given.get(name), actions.fields.get(name)
         if given is None:
             return [None] * len(places) if sent is None else sent
-        if sent is None:
-            return [given[place] for place in places.tolist()]
+        assert sent is not None
         return [given[p] if v is None else v for p, v in zip(places.tolist(), _with_nulls(sent), strict=True)]
 
 

@@ -97,6 +97,11 @@ class Lineup:
     domains: Mapping[str, Assignment]
     salt: bytes
 
+    def artifacts(self) -> dict[str, Artifact]:
+        """Return all that is loaded, by identity."""
+        seats = (s for a in self.domains.values() for s in (a.live, a.canary, a.shadow) if s is not None)
+        return {seat.artifact.identity: seat.artifact for seat in seats}
+
 
 def salt_id(salt: bytes) -> str:
     """Return the public name of a salt, from which the salt cannot be told: 16 hex digits."""
@@ -126,8 +131,10 @@ def lineup_of(artifact: Artifact, *, salt: bytes = b"") -> Lineup:
     return _line_up(catalogue, {artifact.identity: artifact}, salt=salt)
 
 
-def load_lineup(path: Path, *, salt: bytes = b"") -> Lineup:
+def load_lineup(path: Path, *, salt: bytes = b"", known: Mapping[str, Artifact] | None = None) -> Lineup:
     """Read a catalogue and load its artifacts, from `artifacts/<identity>/` beside it, through every gate.
+
+    Artifacts that are `known` by identity have passed them: so the kill switch and a rollback need no load.
 
     Raises:
         UnableToLoadCatalogue: the file is no catalogue, its salt is another, or an artifact is missing or of another
@@ -136,7 +143,8 @@ def load_lineup(path: Path, *, salt: bytes = b"") -> Lineup:
     """
     catalogue = read_catalogue(path)
     names = {name for entry in catalogue.domains.values() for name in _artifacts_of(entry)}
-    artifacts = {name: load_artifact(path.parent / "artifacts" / name) for name in sorted(names)}
+    loaded = known or {}
+    artifacts = {name: loaded.get(name) or _load(path.parent / "artifacts" / name) for name in sorted(names)}
     return _line_up(catalogue, artifacts, salt=salt)
 
 
@@ -192,6 +200,14 @@ def _entry_of(catalogue: Catalogue, domain: str) -> Entry:
 
 def _with(catalogue: Catalogue, domain: str, entry: Entry) -> Catalogue:
     return msgspec.structs.replace(catalogue, domains={**catalogue.domains, domain: entry})
+
+
+def _load(folder: Path) -> Artifact:
+    """Load an artifact whose folder is named by its identity: another name would not say what runs."""
+    artifact = load_artifact(folder)
+    if artifact.identity != folder.name:
+        raise UnableToLoadCatalogue(f"a catalogue names artifacts by identity, {folder} has {artifact.identity}")
+    return artifact
 
 
 def _artifacts_of(entry: Entry) -> list[str]:

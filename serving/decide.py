@@ -4,33 +4,18 @@ A ruling is what a decision says of the world: its choices, what recourse made o
 `verify` calls the same `rule` as the service does; there is no second path.
 """
 
-# B request, S slot, A action, R choice (a real slot of a request), N component of a quantity
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
-
-from policies.choose import ONE, draw, draw_uniforms, is_distribution, to_lattice
-from policies.encode import Bucket, Encoder
-from policies.events import AppliedRecourse, Choice, DecisionRequest, FallbackReason, Fault, microseconds
+from policies.encode import Encoder
+from policies.events import DecisionRequest, FallbackReason, Fault, microseconds
 from policies.policy import Policy
-from policies.quantities import settle_quantities
-from policies.recourse.contract import Applied, Recourse
-from policies.spec import PolicySpec
+from policies.recourse.contract import Recourse
 from serving.catalogue import Lineup, Seat
+from serving.drawing import draw_choices
+from serving.quantities import fall_back, propose_quantities
 from serving.receive import Received
-
-
-class Ruling(msgspec.Struct, frozen=True, gc=False):
-    """Hold what was chosen for one request, before it is written down."""
-
-    choices: tuple[Choice, ...]
-    recourse: AppliedRecourse | None
-    fallback: FallbackReason | None
+from serving.ruling import Part, Ruling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,167 +98,29 @@ def rule(
     rows: list[Ruling | Fault] = [_UNRULED] * len(requests)
     for row, fault in encoded.faults.items():
         rows[row] = fault
-    for bucket in encoded.buckets:
-        part = _Bucket(policy.spec, bucket, [requests[row] for row in bucket.rows.tolist()], recourse)
-        places = bucket.rows.tolist()
-        for row, ruling in zip(places, part.rule(policy, salt, [reasons[row] for row in places]), strict=True):
-            rows[row] = ruling
+    parts = [Part(policy.spec, bucket, [requests[r] for r in bucket.rows.tolist()]) for bucket in encoded.buckets]
+    drawn = [part for part in parts if any(reasons[row] != "kill" for row in part.bucket.rows.tolist())]
+    proposals = [policy.propose(part.bucket.arrays, part.bucket.mask) for part in drawn]
+    if policy.spec.is_quantity:
+        for part, proposal in zip(drawn, proposals, strict=True):
+            _set(rows, part, propose_quantities(part, proposal, recourse))
+    else:
+        for part, rulings in zip(drawn, draw_choices(drawn, proposals, salt=salt), strict=True):
+            _set(rows, part, rulings)
+    for part in parts:
+        for place, row in enumerate(part.bucket.rows.tolist()):
+            reason = reasons[row]
+            if reason is not None:
+                rows[row] = fall_back(part, place, reason, recourse)
     return Rulings(rows=rows, clipped=encoded.clipped, filled=encoded.filled)
 
 
-class _Bucket:
-    """Rules on the requests of one bucket."""
-
-    def __init__(
-        self, spec: PolicySpec, bucket: Bucket, requests: list[DecisionRequest], recourse: Recourse | None
-    ) -> None:
-        self.spec, self.bucket, self.requests, self.recourse = spec, bucket, requests, recourse
-
-    def rule(self, policy: Policy, salt: bytes, reasons: list[FallbackReason | None]) -> list[Ruling | Fault]:
-        if all(reason == "kill" for reason in reasons):
-            rows: list[Ruling | Fault] = [_UNRULED] * len(reasons)
-        else:
-            proposal = policy.propose(self.bucket.arrays, self.bucket.mask)
-            rows = self._quantities(proposal) if self.spec.is_quantity else self._choices(proposal, salt)
-        for place, reason in enumerate(reasons):
-            if reason is not None:
-                rows[place] = self._fall_back(place, reason)
-        return rows
-
-    def _choices(self, probabilities: NDArray[np.floating], salt: bytes) -> list[Ruling | Fault]:
-        """Draw one action for each real slot of each request, on the lattice."""
-        owners, slots = self._real_slots()
-        table = probabilities[owners, slots]
-        mask = self.bucket.mask[owners, slots]
-        sound = is_distribution(table, mask)
-        if not sound.all():
-            table = np.where(sound[:, None], table, np.where(mask, 1.0, 0.0) / mask.sum(axis=1, keepdims=True))
-        lattice = to_lattice(table)
-        names = self._slot_names()
-        ids = [self.requests[owner].request_id for owner in owners.tolist()]
-        chosen = draw(lattice, draw_uniforms(ids, names, salt=salt))
-        choices = self._record(lattice, chosen, mask, names, owners)
-        rulings = self._gather(choices, owners)
-        for owner in np.unique(owners[~sound]).tolist():
-            rulings[owner] = Fault("policy_not_finite", "the policy's probabilities are no distribution for this row")
-        return rulings
-
-    def _real_slots(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the request and the slot of each choice, int64 [R] each, without the padding."""
-        count = len(self.requests)
-        if self.bucket.slot_ids is None:
-            return np.arange(count), np.zeros(count, dtype=np.int64)
-        lengths = np.array([len(row) for row in self.bucket.slot_ids])
-        owners, slots = np.nonzero(np.arange(self.bucket.mask.shape[1]) < lengths[:, None])
-        return owners, slots
-
-    def _slot_names(self) -> list[str]:
-        if self.bucket.slot_ids is None:
-            return [""] * len(self.requests)
-        return [name for row in self.bucket.slot_ids for name in row]
-
-    def _record(
-        self,
-        lattice: NDArray[np.int64],
-        chosen: NDArray[np.int64],
-        mask: NDArray[np.bool_],
-        names: list[str],
-        owners: NDArray[np.int64],
-    ) -> list[Choice]:
-        """Write each choice with the lattice of its eligible actions, in canonical order."""
-        propensities = (lattice[np.arange(len(lattice)), chosen] / ONE).tolist()
-        cells = lattice[mask].tolist()
-        ends = mask.sum(axis=1).cumsum().tolist()
-        own, fixed = self.bucket.action_ids, self.spec.actions.ids or ()
-        choices = []
-        start = 0
-        for place, end, action, name, propensity in zip(
-            owners.tolist(), ends, chosen.tolist(), names, propensities, strict=True
-        ):
-            choices.append(
-                Choice(
-                    slot=name,
-                    action=fixed[action] if own is None else own[place][action],
-                    propensity=propensity,
-                    lattice=tuple(cells[start:end]),
-                )
-            )
-            start = end
-        return choices
-
-    def _gather(self, choices: list[Choice], owners: NDArray[np.int64]) -> list[Ruling | Fault]:
-        if self.bucket.slot_ids is None:
-            return [Ruling((choice,), None, None) for choice in choices]
-        ends = np.bincount(owners, minlength=len(self.requests)).cumsum().tolist()
-        starts = [0, *ends[:-1]]
-        return [Ruling(tuple(choices[a:b]), None, None) for a, b in zip(starts, ends, strict=True)]
-
-    def _quantities(self, proposal: NDArray[np.floating]) -> list[Ruling | Fault]:
-        """Bring proposed quantities onto their grid and within their bounds, then through recourse."""
-        quantities, sound = settle_quantities(proposal, spec=self.spec)
-        rulings = self._apply(quantities)
-        for place in np.flatnonzero(~sound).tolist():
-            rulings[place] = Fault("policy_not_finite", "the policy's quantities are not finite for this row")
-        return rulings
-
-    def _apply(self, quantities: NDArray[np.float64]) -> list[Ruling | Fault]:
-        """Send quantities through recourse; an infeasible row takes the fallback, or ends as a fault."""
-        vectors = quantities.tolist()
-        if self.recourse is None:
-            return [Ruling((Choice(action=vector),), None, None) for vector in vectors]
-        applied = self.recourse.apply(quantities, parameters=self.bucket.arrays)
-        rows: list[Ruling | Fault] = [
-            _applied_ruling(vector, applied, self.recourse, place, None) for place, vector in enumerate(vectors)
-        ]
-        for place in applied.faults:
-            rows[place] = self._fall_back(place, "recourse_infeasible", detail=applied.faults[place])
-        return rows
-
-    def _fall_back(self, place: int, reason: FallbackReason, *, detail: str = "") -> Ruling | Fault:
-        """Take the spec's fallback for one request; where it has none or none fits, the request ends as a fault."""
-        fallback = self.spec.actions.fallback
-        if fallback is None:
-            return Fault(reason, detail or f"no decision was taken ({reason}) and the spec names no fallback")
-        if isinstance(fallback, tuple):
-            return self._fall_back_quantity(place, reason, fallback, detail)
-        return self._fall_back_choice(place, reason, fallback)
-
-    def _fall_back_choice(self, place: int, reason: FallbackReason, fallback: str) -> Ruling | Fault:
-        slots = [""] if self.bucket.slot_ids is None else self.bucket.slot_ids[place]
-        ids = self.spec.actions.ids if self.bucket.action_ids is None else self.bucket.action_ids[place]
-        assert ids is not None
-        choices = []
-        for name, row in zip(slots, self.bucket.mask[place], strict=False):
-            eligible = [ids[cell] for cell in np.flatnonzero(row).tolist()]
-            action = eligible[0] if fallback == "first" else fallback
-            if action not in eligible:
-                return Fault(reason, f"the fallback action {fallback!r} is not eligible")
-            choices.append(Choice(slot=name, action=action))
-        return Ruling(tuple(choices), None, reason)
-
-    def _fall_back_quantity(
-        self, place: int, reason: FallbackReason, fallback: tuple[float, ...], detail: str
-    ) -> Ruling | Fault:
-        vector = list(fallback)
-        if self.recourse is None:
-            return Ruling((Choice(action=vector),), None, reason)
-        own = {name: array[place : place + 1] for name, array in self.bucket.arrays.items()}
-        applied = self.recourse.apply(np.array([vector], dtype=np.float64), parameters=own)
-        if applied.faults:
-            return Fault("recourse_infeasible", detail or applied.faults[0])
-        return _applied_ruling(vector, applied, self.recourse, 0, reason)
+def _set(rows: list[Ruling | Fault], part: Part, rulings: Sequence[Ruling | Fault]) -> None:
+    for row, ruling in zip(part.bucket.rows.tolist(), rulings, strict=True):
+        rows[row] = ruling
 
 
 _UNRULED = Fault("policy_not_finite", "the request was not ruled on")
-
-
-def _applied_ruling(
-    vector: list[float], applied: Applied, recourse: Recourse, place: int, fallback: FallbackReason | None
-) -> Ruling:
-    outputs: dict[str, Any] = {name: values[place].tolist() for name, values in applied.outputs.items()}
-    record = AppliedRecourse(kind=recourse.kind, status=applied.status[place], outputs=outputs)
-    choice = Choice(action=vector, applied=applied.values[place].tolist())
-    return Ruling((choice,), record, fallback)
 
 
 def _forced(request: DecisionRequest, kill: bool, now: int) -> FallbackReason | None:

@@ -71,8 +71,9 @@ class _Partition:
         self._repeats: Counter[int] = Counter()
 
     def admit(self, ids: list[int], originals: Sequence[bytes]) -> Admitted:
-        if self._known.keys().isdisjoint(ids) and len(set(ids)) == len(ids):
-            self._known.update(zip(ids, map(hash, originals), strict=True))
+        fresh = dict(zip(ids, map(hash, originals), strict=True))
+        if len(fresh) == len(ids) and self._known.keys().isdisjoint(fresh):
+            self._known.update(fresh)
             self._order.extend(ids)
             self._shrink()
             return Admitted([], 0)

@@ -10,7 +10,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final, final
 
 import msgspec
@@ -125,7 +125,7 @@ class Join:
             self._has_news = True
         for (domain, fate), count in self._fates.items():
             self._metrics.counter("penstock_outcomes_total", domain, fate).inc(count)
-        for domain, count in Counter(held.domain for held in self._held.values() if held.decisions).items():
+        for domain, count in self._waiting.items():
             self._metrics.gauge("penstock_open_decisions", domain).set(count)
         self._emission.clear()
         self._fates.clear()
@@ -136,6 +136,8 @@ class Join:
 
     def _forget(self) -> None:
         self._held: dict[str, _Held] = {}
+        self._decided: dict[str, None] = {}  # those of them that have a decision, by when the latest one came
+        self._waiting = Counter(dict.fromkeys(self._specs, 0))  # how many of them, by domain
         self._heap: list[tuple[int, str]] = []
         self._open: dict[Place, dict[int, None]] = {}
         self._after: dict[Place, int] = {}
@@ -188,9 +190,13 @@ class Join:
         if request.request_id in self._emitted:
             return
         held = self._hold_open(request.request_id, source)
+        if held.decisions:
+            self._forget_decided(request.request_id, held)
         held.domain = request.domain
         held.left_before = self._left
         held.decisions.append((decision, source))
+        self._decided[request.request_id] = None
+        self._waiting[held.domain] += 1
         self._settle(request.request_id, held)
         horizon = _horizon(self._specs[request.domain], longest=self._hold)
         heapq.heappush(self._heap, (max(microseconds(decision.time) + horizon, now + self._grace), request.request_id))
@@ -243,13 +249,14 @@ class Join:
 
     def _overtaken(self) -> list[str]:
         """Return the oldest decisions, where too many others have left since they came."""
-        found = []
-        for request_id, held in self._held.items():
-            if held.decisions and self._left - held.left_before <= self._max_open:
-                break
-            if held.decisions:
-                found.append(request_id)
-        return found
+        return list(takewhile(self._is_overtaken, self._decided))
+
+    def _is_overtaken(self, request_id: str) -> bool:
+        return self._left - self._held[request_id].left_before > self._max_open
+
+    def _forget_decided(self, request_id: str, held: _Held) -> None:
+        del self._decided[request_id]
+        self._waiting[held.domain] -= 1
 
     def _is_over(self, held: _Held, now: int) -> bool:
         """Say whether a decision's own horizon is over; while nothing comes, that is enough."""
@@ -260,10 +267,12 @@ class Join:
 
     def _emit(self, due: Sequence[str], now: int) -> list[Result]:
         leaving = {request_id: self._held.pop(request_id) for request_id in due}
-        for held in leaving.values():
+        for request_id, held in leaving.items():
             for source in held.sources():
                 self._open[source.topic, source.partition].pop(source.offset, None)
-            if not held.decisions:
+            if held.decisions:
+                self._forget_decided(request_id, held)
+            else:
                 self._fates[held.outcomes[0][0].domain, "orphan"] += len(held.outcomes)
         results: list[Result] = []
         for domain, spec in self._specs.items():

@@ -64,10 +64,10 @@ class Pipeline:
 
     def answer(self, batch: Batch) -> tuple[Sequence[Result], None]:
         """Return the results of one batch; nothing is counted before they are kept."""
+        lineup = self._lineups.current()  # also while nothing comes, so that the kill switch waits for no batch
         if not batch.messages:
             return (), None
         started = self._seconds()
-        lineup = self._lineups.current()
         try:
             results = self._answer(batch.messages, lineup)
         except Exception as error:
@@ -121,7 +121,7 @@ class Pipeline:
         self._check_assignment()
         messages = received.messages
         repeated, conflicts = 0, set[int]()
-        for place, rows in _decided_by_place(received, ruled):
+        for place, rows in _decided_by_place(received, ruled, only=self._only_place()):
             if not self._window.is_built(place):
                 self._rebuild(place)
             ids = [received.requests[row].request_id for row in rows]
@@ -133,6 +133,11 @@ class Pipeline:
         if conflicts:
             ruled.shadows[:] = [shadow for shadow in ruled.shadows if shadow[0] not in conflicts]
         return repeated
+
+    def _only_place(self) -> Place | None:
+        """Return the partition that all messages come from, where this worker reads just one."""
+        places = () if self._remembers is None else self._remembers.places()
+        return places[0] if len(places) == 1 else None
 
     def _check_assignment(self) -> None:
         if self._remembers is not None and self._remembers.assignment() != self._assignment:
@@ -173,16 +178,16 @@ def count_results(received: Received, ruled: Ruled) -> Counter[Key]:
 
     A message without a legible request has the domain "unknown".
     """
-    domains = list(map(_DOMAIN, received.requests))
     found: Counter[Key] = Counter()
-    if Fault not in set(map(type, ruled.rulings)) and not any(map(_FALLBACK, ruled.rulings)):
-        found.update({(domain, "decision", ""): count for domain, count in Counter(domains).items()})
+    is_plain = Fault not in set(map(type, ruled.rulings)) and not any(map(_FALLBACK, ruled.rulings))
+    if ruled.seats and is_plain and ruled.seats.count(ruled.seats[0]) == len(ruled.seats):
+        found[received.requests[0].domain, "decision", ""] = len(ruled.rulings)
     else:
-        found.update(map(_key, domains, ruled.rulings))
+        found.update(map(_key, map(_DOMAIN, received.requests), ruled.rulings))
     for fault, _ in received.faults.values():
         found["unknown", "dead_letter", fault.reason] += 1
     for row, _, _ in ruled.shadows:
-        found[domains[row], "shadow", ""] += 1
+        found[received.requests[row].domain, "shadow", ""] += 1
     return found
 
 
@@ -199,16 +204,16 @@ def _key(domain: str, ruling: object) -> Key:
     return (domain, "decision", "") if fallback is None else (domain, "fallback", fallback)
 
 
-def _decided_by_place(received: Received, ruled: Ruled) -> Iterable[tuple[Place, Sequence[int]]]:
-    """Return the rows that were decided, in order, by the partition they came from."""
-    places = list(map(_PLACE, received.messages))
-    is_whole = Fault not in set(map(type, ruled.rulings))
-    if is_whole and len(set(places)) == 1:
-        return [(places[0], range(len(ruled.rulings)))]
+def _decided_by_place(received: Received, ruled: Ruled, *, only: Place | None) -> Iterable[tuple[Place, Sequence[int]]]:
+    """Return the rows that were decided, in order, by the partition they came from (`only` that one, if given)."""
+    rows: Sequence[int] = range(len(ruled.rulings))
+    if Fault in set(map(type, ruled.rulings)):
+        rows = [row for row, ruling in enumerate(ruled.rulings) if not isinstance(ruling, Fault)]
+    if only is not None or not rows:
+        return [(only, rows)] if only is not None and rows else []
     by_place: dict[Place, list[int]] = {}
-    for row, ruling in enumerate(ruled.rulings):
-        if not isinstance(ruling, Fault):
-            by_place.setdefault(places[received.places[row]], []).append(row)
+    for row in rows:
+        by_place.setdefault(_PLACE(received.messages[received.places[row]]), []).append(row)
     return by_place.items()
 
 

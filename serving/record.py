@@ -26,8 +26,9 @@ from policies.events import (
 from policies.onnx_policy import platform_digest
 from serving.catalogue import Seat
 from serving.contract import Message, Result
-from serving.decide import Ruled, Ruling
+from serving.decide import Ruled
 from serving.receive import Received
+from serving.ruling import Ruling
 
 
 def record(received: Received, ruled: Ruled, *, catalogue: str, now: int) -> list[Result]:

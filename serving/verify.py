@@ -14,17 +14,18 @@ import numpy as np
 
 from policies.choose import ONE, draw, draw_uniforms
 from policies.errors import ContentRefused, UsageProblem
-from policies.events import Choice, Decision, DecisionRequest, Fault, UnableToDecode, from_bytes
+from policies.events import AppliedRecourse, Choice, Decision, DecisionRequest, Fault, UnableToDecode, from_bytes
 from policies.onnx_policy import platform_digest
 from serving.catalogue import Lineup, Seat
-from serving.decide import Ruling, rule
+from serving.decide import rule
+from serving.ruling import Ruling
 
 TOLERANCE = 1e-6
 BATCH_SIZE = 256
 
 
-class UnableToVerify(UsageProblem):
-    """A decision was taken by an artifact that was not given."""
+class UnableToVerify(ContentRefused):
+    """A decision names an artifact that was not given, so it cannot be recomputed alike."""
 
 
 class UnableToReadLog(ContentRefused):
@@ -60,24 +61,36 @@ class Logged(NamedTuple):
     request: DecisionRequest
 
 
+class _Known(NamedTuple):
+    """What a log is held against: seats by policy, the catalogues given by identity, and the salt."""
+
+    seats: Mapping[str, Seat]
+    catalogues: Mapping[str, Lineup]
+    salt: bytes
+
+
 def verify(lines: Iterable[bytes], *, lineups: Sequence[Lineup]) -> Verification:
     """Recompute every decision of a log.
 
     Args:
         lines: decisions as JSON, one a line; blank lines are passed over.
-        lineups: hold the artifacts that took them and the salt; the first that knows an artifact is used.
+        lineups: hold the artifacts that took them and the salt; the first that knows an artifact is used. Where one
+            is the catalogue that a decision names, it must also be the one that let this artifact decide in this role.
 
     Raises:
         UnableToReadLog: a line is not a decision.
         UnableToVerify: an artifact is missing.
     """
-    seats = seats_by_policy(lineups)
-    salt = lineups[0].salt if lineups else b""
+    known = _Known(
+        seats=seats_by_policy(lineups),
+        catalogues={lineup.identity: lineup for lineup in lineups},
+        salt=lineups[0].salt if lineups else b"",
+    )
     counts = {"decisions": 0, "bitwise": 0, "within_tolerance": 0, "fallbacks": 0, "different": 0}
     first: Difference | None = None
     logged = _read(lines)
     while batch := list(islice(logged, BATCH_SIZE)):
-        for entry, difference in _verify_batch(batch, seats, salt):
+        for entry, difference in _verify_batch(batch, known):
             counts["decisions"] += 1
             counts["fallbacks"] += entry.decision.fallback is not None
             is_same_platform = entry.decision.platform == platform_digest()
@@ -118,18 +131,18 @@ def _read(lines: Iterable[bytes]) -> Iterator[Logged]:
         yield Logged(number, decision, request)
 
 
-def _verify_batch(
-    batch: Sequence[Logged], seats: Mapping[str, Seat], salt: bytes
-) -> Iterator[tuple[Logged, Difference | None]]:
+def _verify_batch(batch: Sequence[Logged], known: _Known) -> Iterator[tuple[Logged, Difference | None]]:
     rulings: dict[int, Ruling | Fault] = {}
     for policy in dict.fromkeys(entry.decision.policy for entry in batch):
         own = [entry for entry in batch if entry.decision.policy == policy]
-        if policy not in seats:
-            known = ", ".join(seats) or "none"
-            raise UnableToVerify(f"line {own[0].line}: artifact {policy} took this decision; given were {known}")
-        rulings.update(_recompute(own, seats[policy], salt))
+        if policy not in known.seats:
+            given = ", ".join(known.seats) or "none"
+            raise UnableToVerify(f"line {own[0].line}: artifact {policy} took this decision; given were {given}")
+        rulings.update(_recompute(own, known.seats[policy], known.salt))
     for entry in batch:
-        yield entry, _compare(entry, rulings[entry.line], seats[entry.decision.policy], salt)
+        seat, lineup = known.seats[entry.decision.policy], known.catalogues.get(entry.decision.catalogue)
+        found = _compare_company(entry, seat, lineup)
+        yield entry, found or _compare(entry, rulings[entry.line], seat, known.salt)
 
 
 def _recompute(own: Sequence[Logged], seat: Seat, salt: bytes) -> dict[int, Ruling | Fault]:
@@ -143,6 +156,26 @@ def _recompute(own: Sequence[Logged], seat: Seat, salt: bytes) -> dict[int, Ruli
         forced=forced,
     )
     return {entry.line: ruling for entry, ruling in zip(own, part.rows, strict=True)}
+
+
+def _compare_company(entry: Logged, seat: Seat, lineup: Lineup | None) -> Difference | None:
+    """Return what a decision says of who decided, and why a fallback was taken, that cannot have been so."""
+    decision, domain, own_domain = entry.decision, entry.request.domain, seat.artifact.spec.domain
+    if domain != own_domain:
+        return _difference(entry, "policy", f"{decision.policy} for {domain!r}", f"one that decides for {own_domain!r}")
+    if decision.fallback == "deadline" and entry.request.deadline is None:
+        return _difference(entry, "fallback", decision.fallback, "no deadline")
+    if lineup is None or domain not in lineup.domains:
+        return None
+    assignment = lineup.domains[domain]
+    is_shadow = decision.role == "shadow"
+    wanted = assignment.shadow if is_shadow else assignment.seat_of(entry.request, salt=lineup.salt)
+    if wanted is None or (wanted.policy, wanted.role) != (decision.policy, decision.role):
+        expected = "no shadow" if wanted is None else f"{wanted.policy} as {wanted.role}"
+        return _difference(entry, "role", f"{decision.policy} as {decision.role}", expected)
+    if (assignment.kill and not is_shadow) != (decision.fallback == "kill"):
+        return _difference(entry, "fallback", decision.fallback, "kill" if assignment.kill else "no kill")
+    return None
 
 
 def _compare(entry: Logged, ruling: Ruling | Fault, seat: Seat, salt: bytes) -> Difference | None:
@@ -175,7 +208,9 @@ def _compare_choice(entry: Logged, own: Choice, other: Choice, seat: Seat, salt:
     if own.propensity != own.lattice[cell] / ONE:
         return _difference(entry, f"{where}.propensity", own.propensity, own.lattice[cell] / ONE)
     action = _eligible_ids(seat, entry.request, own.slot)[cell]
-    return None if own.action == action else _difference(entry, f"{where}.action", own.action, action)
+    if own.action != action:
+        return _difference(entry, f"{where}.action", own.action, action)
+    return None if own.applied == other.applied else _difference(entry, f"{where}.applied", own.applied, other.applied)
 
 
 def _eligible_ids(seat: Seat, request: DecisionRequest, slot: str) -> list[str]:
@@ -208,12 +243,16 @@ def _compare_recourse(entry: Logged, ruling: Ruling, is_exact: bool) -> Differen
     own, other = entry.decision.recourse, ruling.recourse
     if own == other:
         return None
-    if own is None or other is None or own.status != other.status or own.outputs.keys() != other.outputs.keys():
+    if own is None or other is None or _heading(own) != _heading(other) or own.outputs.keys() != other.outputs.keys():
         return _difference(entry, "recourse", own, other)
     for name, values in own.outputs.items():
         if values != other.outputs[name] and (is_exact or not _are_near(values, other.outputs[name])):
             return _difference(entry, f"recourse.outputs.{name}", values, other.outputs[name])
     return None
+
+
+def _heading(recourse: AppliedRecourse) -> tuple[str, str]:
+    return recourse.kind, recourse.status
 
 
 def _are_close(own: Sequence[int], other: Sequence[int], is_exact: bool) -> bool:

@@ -16,7 +16,7 @@ class Lineups(Protocol):
     """Give the lineup that decides the next batch."""
 
     def current(self) -> Lineup:
-        """Return it; called once per batch."""
+        """Return it; called once per poll, whether or not messages came."""
 
 
 @final
@@ -33,15 +33,16 @@ class FixedLineup:
 
 
 def start_thread(work: Callable[[], None]) -> None:
-    """Run work on a thread of its own."""
-    threading.Thread(target=work, name="load catalogue", daemon=True).start()
+    """Run work on a thread of its own, which the process waits for: onnxruntime aborts one that leaves amid a load."""
+    threading.Thread(target=work, name="load catalogue", daemon=False).start()
 
 
 @final
 class CatalogueWatcher:
     """Load `catalogue.json` again when its bytes have changed, beside the loop, and swap between two batches.
 
-    A catalogue that does not load is refused: the one in force stays, and the refusal is logged and counted once.
+    What is in force, and what was before it, is not loaded again. A catalogue that does not load is refused: the one in
+    force stays, and the refusal is logged and counted once.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class CatalogueWatcher:
         self._stamp = self._read_stamp()
         self._digest = sha256(path.read_bytes()).digest() if self._stamp else b""
         self._lineup = load(path, salt=salt)
+        self._known = self._lineup.artifacts()
         self._fresh: Lineup | None = None
         self._is_loading = False
         show_lineup(self._lineup, metrics=metrics)
@@ -64,6 +66,7 @@ class CatalogueWatcher:
     def current(self) -> Lineup:
         """Return the lineup in force; one `stat` where nothing has changed."""
         if self._fresh is not None:
+            self._known = self._lineup.artifacts() | self._fresh.artifacts()
             self._lineup, self._fresh = self._fresh, None
             show_lineup(self._lineup, metrics=self._metrics)
             self._metrics.counter("penstock_catalogue_swaps_total", "swapped").inc()
@@ -79,7 +82,7 @@ class CatalogueWatcher:
             digest = sha256(self._path.read_bytes()).digest()
             if digest != self._digest:
                 self._digest = digest
-                self._fresh = self._load(self._path, salt=self._salt)
+                self._fresh = self._load(self._path, salt=self._salt, known=self._known)
         except (PenstockError, OSError) as error:
             self._metrics.counter("penstock_catalogue_swaps_total", "refused").inc()
             log("refuse catalogue", level="error", error=error, path=str(self._path))

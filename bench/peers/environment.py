@@ -34,7 +34,7 @@ def obp_python(home: Path = HOME) -> Path:
     """
     python, ready = home / "bin" / "python", home / ".ready"
     if not ready.exists():
-        print(f"making obp's environment in {home.relative_to(ROOT)}; this happens once", file=sys.stderr)
+        print(f"making obp's environment in {home}; this happens once", file=sys.stderr)
         shutil.rmtree(home, ignore_errors=True)
         _make(home, python)
         ready.touch()

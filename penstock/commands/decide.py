@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from penstock.arguments import add_serving, whole_number
+from penstock.arguments import add_serving, existing, whole_number
 from policies.errors import ContentRefused, UsageProblem
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> "Report":
     if arguments.json and arguments.out is None:
         raise UsageProblem("--json prints one document on stdout, so decisions need a file: add --out FILE")
     batch_size = whole_number(arguments.batch_size, flag="--batch-size", least=1)
+    _check_paths(arguments.requests, arguments.out)
     lineup = load_one(arguments.artifact, catalogue=arguments.catalogue, salt_file=arguments.salt_file)
     with ExitStack() as files:
         counts = decide_file(
@@ -61,6 +62,19 @@ def run(arguments: argparse.Namespace) -> "Report":
     text = [] if arguments.out is None else [f"{summary}: {arguments.out}"]
     code = ContentRefused.exit_code if counts.dead_letters else 0
     return Report(result=counts._asdict(), text=text, exit_code=code)
+
+
+def _check_paths(requests: Path, out: Path | None) -> None:
+    """Refuse, before anything is written, what cannot be read or written, and what would write over the requests."""
+    if not existing(requests, what="requests as JSON lines").is_file():
+        raise UsageProblem(f"expected requests as JSON lines at {requests}, found no file there")
+    if out is None:
+        return
+    if out.is_dir():
+        raise UnableToWrite(f"cannot write to {out}: it is a folder; name a file in it")
+    for path in (out, dead_letters_beside(out)):
+        if path.exists() and path.samefile(requests):
+            raise UnableToWrite(f"{path} holds the requests and would be written over; name another --out")
 
 
 def dead_letters_beside(out: Path) -> Path:

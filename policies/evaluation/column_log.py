@@ -4,17 +4,22 @@ It has neither a spec nor requests; its targets are its own columns, the policy 
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.evaluation.question import Objective, Question, Weighed
-from policies.evaluation.scored import scored_from_columns
+from policies.evaluation.scored import hashes_of, scored_from_columns
 from policies.evaluation.sums import Sums
 from policies.evaluation.targets import Target, UnableToFindTarget, probabilities_at, read_table
 
+COLUMNS: Final = ("reward", "pscore", "p_eval", "action", "position", "unit", "q_logged", "q_pi")
+"""What such a log is read for; columns of other names are left alone."""
+
 _REWARD: Final = "reward"
+_UNIT: Final = "unit"
 _MODEL: Final = ("q_logged", "q_pi")
 
 
@@ -40,7 +45,12 @@ class ColumnLog:
         if weight != 1.0 and _REWARD in chosen:
             chosen[_REWARD] = weight * np.asarray(chosen[_REWARD], dtype=np.float64)
             chosen = {name: weight * values if name in _MODEL else values for name, values in chosen.items()}
-        return Weighed(sums=Sums.empty(clip=question.clip).add(scored_from_columns(chosen)))
+        return Weighed(sums=Sums.empty(clip=question.clip).add(scored_from_columns(chosen, unit_hashes=self._hashes)))
+
+    @cached_property
+    def _hashes(self) -> NDArray[np.uint64] | None:
+        """The hash of each row's unit, for all targets alike; None where the unit is the row."""
+        return hashes_of(self._columns[_UNIT]) if _UNIT in self._columns else None
 
     def _columns_for(self, target: Target) -> dict[str, NDArray[Any]]:
         """Return the log's columns with the target's probabilities as p_eval; q_pi belongs to the column p_eval."""

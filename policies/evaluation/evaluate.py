@@ -13,7 +13,7 @@ import msgspec
 
 from policies.errors import ContentRefused, UsageProblem
 from policies.evaluation.bounds import RewardBounds, WeightBound, checked_reward_bounds, checked_weight_bound
-from policies.evaluation.column_log import ColumnLog
+from policies.evaluation.column_log import COLUMNS, ColumnLog
 from policies.evaluation.estimators import Estimate, estimate
 from policies.evaluation.question import Objective, Question, WeighableLog, Weighed
 from policies.evaluation.targets import Target
@@ -85,7 +85,7 @@ def read_npz(path: Path) -> ColumnLog:
         UnableToReadLog: it is no npz.
     """
     try:
-        return ColumnLog(load_npz(path.read_bytes(), where=str(path)))
+        return ColumnLog(load_npz(path.read_bytes(), where=str(path), needed=COLUMNS))
     except OSError as error:
         raise LogNotFound(f"expected a log at {path}: {error.strerror}") from error
     except UnableToReadArrays as error:

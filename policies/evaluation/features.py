@@ -16,6 +16,7 @@ from policies.evaluation.reward_model import own_row_features
 from policies.spec import Field, PolicySpec
 
 Reals = NDArray[np.float64]
+Places = NDArray[np.int64]
 
 
 def choice_features(arrays: Mapping[str, NDArray[Any]], *, mask: NDArray[np.bool_], spec: PolicySpec) -> Reals:
@@ -40,8 +41,33 @@ def choice_features(arrays: Mapping[str, NDArray[Any]], *, mask: NDArray[np.bool
     if not spec.on("action"):
         return shared
     rows = np.repeat(_scaled(arrays["actions"], spec.on("action")), slot_count, axis=0)
-    own = own_row_features(shared.reshape(count * slot_count, -1), rows).columns
+    own = own_row_features(shared.reshape(count * slot_count, shared.shape[2]), rows).columns
     return own.reshape(count, slot_count, *own.shape[1:])
+
+
+def logged_features(
+    arrays: Mapping[str, NDArray[Any]], *, spec: PolicySpec, request: Places, action: Places, slot: Places
+) -> Reals:
+    """Return the features of some choices alone, [N, P]: what `choice_features` has at their places.
+
+    Args:
+        arrays: the encoded requests of one bucket.
+        spec: names the columns and bounds them.
+        request: int64 [N], places on the axis of requests.
+        action: int64 [N], places on that of actions.
+        slot: int64 [N], places on that of slots.
+
+    Raises:
+        UnableToModelRewards: there are too many columns.
+    """
+    axes = {"slots": slot, "actions": action}
+    picked = {
+        name: values[request, axes[name]][:, None] if name in axes else values[request]
+        for name, values in arrays.items()
+    }
+    mask = np.ones((len(request), 1, 1), dtype=bool)
+    features = choice_features(picked, mask=mask, spec=spec)
+    return features.reshape(len(request), features.shape[-1])
 
 
 def _scaled(values: Reals, fields: tuple[Field, ...]) -> Reals:

@@ -273,8 +273,9 @@ class FittedRewardModel:
         for place in range(FOLD_COUNT):
             rows = np.flatnonzero(fold == place)
             if len(rows):
-                product = _with_constant(features[rows]) @ self.coefficients[place].T
-                predicted[rows] = self.mean[place] + product.reshape(len(rows), shape[1])
+                constant = self.mean[place] + self.coefficients[place, :, 0]
+                product = features[rows] @ self.coefficients[place, :, 1:].T
+                predicted[rows] = (constant + product).reshape(len(rows), shape[1])
         return predicted.clip(self.reward_low, self.reward_high)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from policies.choose import FOLD_COUNT, ONE, to_lattice, unit_hashes
 from policies.encode import Bucket, Encoder
-from policies.evaluation.features import choice_features
+from policies.evaluation.features import choice_features, logged_features
 from policies.evaluation.reward_model import FittedRewardModel, RewardModel
 from policies.evaluation.scored import Scored, UnableToScore
 from policies.feedback import Feedback, LoggedChoices, logged_choices
@@ -24,6 +24,10 @@ from policies.policy import Policy
 from policies.spec import PolicySpec
 
 Reals = NDArray[np.float64]
+_BATCH_CELLS: Final = 2**16
+"""Actions of all slots of all requests that are encoded at once: a reward model sees up to 256 numbers of each."""
+
+_LARGEST_BATCH: Final = 16_384
 _SHADOW: Final = "shadow"
 _PENDING: Final = "pending"
 
@@ -88,9 +92,9 @@ def score(
     """
     totals, status = _rewards(feedback, reward)
     parts = _Parts(len(feedback), is_modelled=values is not None)
-    folds = fold_of(feedback)
+    folds = np.zeros(len(feedback), dtype=np.int64) if values is None else fold_of(feedback)
     encoder = Encoder(feedback.spec if target is None else target.spec)
-    for choices in logged_choices(feedback, encoder):
+    for choices in logged_choices(feedback, encoder, batch_size=_batch_size(feedback)):
         parts.take(choices, target, values, feedback, folds)
     if feedback.spec.has_slots:
         parts.multiply_out(feedback)
@@ -108,15 +112,15 @@ def fit_values(feedback: Feedback, *, reward: Mapping[str, float], ridge: float 
     folds = fold_of(feedback)
     model: RewardModel | None = None
     is_shared = bool(feedback.spec.on("action"))
-    for choices in logged_choices(feedback, Encoder(feedback.spec)):
+    for choices in logged_choices(feedback, Encoder(feedback.spec), batch_size=_batch_size(feedback)):
         kept = usable[choices.rows]
         request, slot, action = choices.request[kept], choices.slot[kept], choices.action[kept]
-        features = choice_features(choices.bucket.arrays, mask=choices.bucket.mask, spec=feedback.spec)
+        features = logged_features(choices.bucket.arrays, spec=feedback.spec, request=request, action=action, slot=slot)
         if model is None:
             count = 1 if is_shared else choices.bucket.mask.shape[2]
             model = RewardModel.empty(feature_count=features.shape[-1], action_count=count)
         model = model.add(
-            features[request, slot, action] if is_shared else features[request, slot],
+            features,
             actions=np.zeros_like(action) if is_shared else action,
             reward=totals[choices.rows[kept]],
             fold=folds[choices.rows[kept]],
@@ -129,6 +133,16 @@ def fit_values(feedback: Feedback, *, reward: Mapping[str, float], ridge: float 
 def fold_of(feedback: Feedback) -> NDArray[np.int64]:
     """Return the cross-fitting fold of each row, from its unit alone: int64 [N]."""
     return (unit_hashes(feedback.units, purpose="fold") % np.uint64(FOLD_COUNT)).astype(np.int64)
+
+
+def _batch_size(feedback: Feedback) -> int:
+    """Return how many requests are encoded at once, fewer the more actions and slots they have."""
+    ids, columns = feedback.spec.actions.ids, feedback.columns
+    most = (
+        len(ids) if ids is not None else 1 if columns.actions is None else int(columns.actions.lengths.max(initial=1))
+    )
+    slots = 1 if columns.slots is None else int(columns.slots.lengths.max(initial=1))
+    return max(1, min(_LARGEST_BATCH, _BATCH_CELLS // (most * slots)))
 
 
 _GIVEN, _IS_PENDING, _IS_RETRACTED, _NOT_EXPECTED = 0, 1, 2, 3

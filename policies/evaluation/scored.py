@@ -24,6 +24,7 @@ LARGEST: Final = 1e50
 """Rewards, predictions and weights stay below this, so that squares of their products are finite doubles."""
 
 _LEAST_PROPENSITY: Final = float(np.nextafter(0.0, 1.0))
+_LARGEST_WHOLE: Final = 2.0**53  # above it neighbors of whole numbers are lost
 _CHUNK_ROWS: Final = 16_384  # 128 KiB a column: checks run in the cache
 _REQUIRED: Final = ("reward", "pscore", "p_eval")
 
@@ -99,12 +100,16 @@ class Scored:
                 _check_size(self.weight, name="importance weight")
 
 
-def scored_from_columns(columns: Mapping[str, NDArray[Any]]) -> Scored:
+def scored_from_columns(
+    columns: Mapping[str, NDArray[Any]], *, unit_hashes: NDArray[np.uint64] | None = None
+) -> Scored:
     """Make a Scored of named columns, as a golden npz holds them; columns of other names are left alone.
 
     Args:
         columns: reward, pscore (propensity), p_eval (target), each [N]; optionally unit [N] (texts or whole numbers)
             and, together, q_logged and q_pi [N].
+        unit_hashes: `hashes_of` the unit, uint64 [N], for those who score one log for many targets; it is taken instead
+            of the column.
 
     Raises:
         UnableToScore: a column is missing, is not numeric, differs in length, holds a value that cannot be weighted,
@@ -116,7 +121,7 @@ def scored_from_columns(columns: Mapping[str, NDArray[Any]]) -> Scored:
     """
     _check_names(columns)
     flat = {name: _as_column(columns, name) for name in (*_REQUIRED, "q_logged", "q_pi") if name in columns}
-    unit = hashes_of(columns["unit"]) if "unit" in columns else None
+    unit = hashes_of(columns["unit"]) if unit_hashes is None and "unit" in columns else unit_hashes
     _check_lengths({**flat, "unit": unit} if unit is not None else flat)
     refuse_deterministic(flat["pscore"], target=flat["p_eval"])
     return Scored(
@@ -150,13 +155,28 @@ def refuse_deterministic(propensity: Column, *, target: Column) -> None:
 def hashes_of(units: NDArray[Any]) -> NDArray[np.uint64]:
     """Return the shard hash of each unit, uint64 [N]; units [N] are texts, or whole numbers taken as decimal text.
 
+    Whole numbers may be held as floats, as a column that was read from a table often is.
+
     Raises:
         UnableToScore: the units are neither texts nor whole numbers.
     """
+    units = whole_numbers(units)
     if units.ndim != 1 or units.dtype.kind not in "iuUSO":
         raise UnableToScore(f"unit must be a flat column of texts or whole numbers, found {units.dtype} {units.shape}")
     distinct, inverse = np.unique(units, return_inverse=True)
     return unit_hashes(_as_text(unit) for unit in distinct.tolist())[inverse]
+
+
+def whole_numbers(values: NDArray[Any]) -> NDArray[Any]:
+    """Return a column of floats that are all whole as int64, anything else as it is.
+
+    >>> whole_numbers(np.array([1.0, 2.0])).tolist(), whole_numbers(np.array([1.5])).tolist()
+    ([1, 2], [1.5])
+    """
+    if values.dtype.kind != "f" or not bool((np.abs(values) < _LARGEST_WHOLE).all()):  # NaN is not below it
+        return values
+    whole = values.astype(np.int64)
+    return whole if bool((whole == values).all()) else values
 
 
 def _as_text(unit: object) -> str:

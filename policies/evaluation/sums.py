@@ -98,7 +98,7 @@ class Sums:
         moments: float64 [S, M], in the order of `Totals`.
         extremes: what `Extremes` names.
         unit_ranges: uint64 [256, 2], smallest and largest unit hash of each shard (smallest > largest: no unit).
-        excluded: rows that could not be weighted (a fallback, a recourse that changed the action).
+        excluded: rows that could not be weighted (a fallback, a shadow, a retracted reward).
         pending: rows whose reward is not known yet.
     """
 

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.errors import UsageProblem
+from policies.errors import ContentRefused, UsageProblem
+from policies.evaluation.scored import whole_numbers
 from policies.policy import Policy, TablePolicy, UnableToUseTable, UniformPolicy
 from policies.spec import Field, PolicySpec
 
@@ -20,6 +21,10 @@ Kind = Literal["artifact", "uniform", "logged", "columns", "table"]
 _WORDS: Final[Mapping[str, Kind]] = {"uniform": "uniform", "logged": "logged", "columns": "columns"}
 _TABLE: Final = "table:"
 _SUM_TOLERANCE: Final = 1e-6
+
+
+class UnableToReadTable(ContentRefused):
+    """A file of probabilities is not one: cells that are none, or sums that are not one."""
 
 
 class UnableToFindTarget(UsageProblem):
@@ -101,7 +106,8 @@ def read_table(reference: Reference, *, spec: PolicySpec | None) -> ProbabilityT
     """Read the CSV of a `table:` reference; without a spec only a matrix (`table:CSV@FIELD`) can be read.
 
     Raises:
-        UnableToUseTable: the file is not such a table, or does not fit the spec.
+        UnableToReadTable: the file is not such a table.
+        UnableToUseTable: it does not fit the spec.
     """
     assert reference.path is not None
     if reference.field is not None:
@@ -125,13 +131,14 @@ def probabilities_at(
     Raises:
         UnableToUseTable: a code or an action lies outside the table.
     """
+    codes, actions = whole_numbers(codes), whole_numbers(actions)
     for name, values, size in ((where, codes, table.rows.shape[0]), ("action", actions, table.rows.shape[1])):
         if values.dtype.kind not in "iu":
             raise UnableToUseTable(f"column {name} must hold whole numbers to look up a table, found {values.dtype}")
         outside = (values < 0) | (values >= size)
         if outside.any():
             row = int(outside.argmax())
-            raise UnableToUseTable(
+            raise UnableToReadTable(
                 f"column {name} must lie in 0…{size - 1} (the table), found {values[row]} in row {row}"
             )
     found: NDArray[np.float64] = table.rows[codes, actions]
@@ -172,7 +179,7 @@ def _read_matrix(path: Path, field: str) -> ProbabilityTable:
     lines = [line for line in _lines(path) if not line.startswith("#")]
     rows = [_numbers(cells, path, line) for line, cells in enumerate(csv.reader(lines), start=1)]
     if not rows or len({len(row) for row in rows}) != 1:
-        raise UnableToUseTable(f"{path} must be a matrix: one row per id, one column per code of {field}")
+        raise UnableToReadTable(f"{path} must be a matrix: one row per id, one column per code of {field}")
     matrix = np.array(rows, dtype=np.float64).T
     _check_sums(matrix, path)
     return ProbabilityTable(rows=matrix, is_given=np.ones(len(matrix), dtype=bool), field=field)
@@ -185,7 +192,7 @@ def _read_long(path: Path, spec: PolicySpec, ids: tuple[str, ...]) -> Probabilit
     fields = [name for name in header if name not in ("id", "probability")]
     if not {"id", "probability"} <= set(header) or len(fields) > 1 or len(set(header)) != len(header):
         expected = "the columns id, probability and at most one request field"
-        raise UnableToUseTable(f"{path} must have {expected}, found {header}")
+        raise UnableToReadTable(f"{path} must have {expected}, found {header}")
     field = _flat_field(spec, fields[0]) if fields else None
     cells: dict[tuple[int, int], float] = {}
     places = {action: place for place, action in enumerate(ids)}
@@ -194,7 +201,7 @@ def _read_long(path: Path, spec: PolicySpec, ids: tuple[str, ...]) -> Probabilit
             raise UnableToUseTable(f"{path}, line {line}: {values['id']!r} is not among the spec's action ids")
         key = (0 if field is None else _code(field, values[field.name], path, line), places[values["id"]])
         if key in cells:
-            raise UnableToUseTable(f"{path}, line {line}: the probability of {values['id']!r} is given twice")
+            raise UnableToReadTable(f"{path}, line {line}: the probability of {values['id']!r} is given twice")
         cells[key] = _numbers([values["probability"]], path, line)[0]
     return _table_of(cells, ids, None if field is None else field.name, path)
 
@@ -218,7 +225,7 @@ def _records(reader: Iterator[list[str]], header: Sequence[str], path: Path) -> 
         if not cells:
             continue
         if len(cells) != len(header):
-            raise UnableToUseTable(f"{path}, line {line}: expected {len(header)} cells, found {len(cells)}")
+            raise UnableToReadTable(f"{path}, line {line}: expected {len(header)} cells, found {len(cells)}")
         yield line, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
 
 
@@ -245,16 +252,18 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UnableToUseTable(f"expected a CSV of probabilities at {path}: {error}") from error
+        raise UnableToReadTable(f"expected a CSV of probabilities at {path}: {error}") from error
 
 
 def _numbers(cells: Sequence[str], path: Path, line: int) -> list[float]:
     try:
         numbers = [float(cell) for cell in cells]
     except ValueError as error:
-        raise UnableToUseTable(f"{path}, line {line}: expected probabilities, found {list(cells)[:6]}") from error
+        raise UnableToReadTable(f"{path}, line {line}: expected probabilities, found {list(cells)[:6]}") from error
     if any(not 0.0 <= number < float("inf") for number in numbers):
-        raise UnableToUseTable(f"{path}, line {line}: numbers must be finite and not negative, found {list(cells)[:6]}")
+        raise UnableToReadTable(
+            f"{path}, line {line}: numbers must be finite and not negative, found {list(cells)[:6]}"
+        )
     return numbers
 
 
@@ -262,4 +271,4 @@ def _check_sums(rows: NDArray[np.float64], path: Path) -> None:
     off = np.abs(rows.sum(axis=1) - 1.0)
     if not rows.size or off.max() > _SUM_TOLERANCE:
         found = f"{rows.sum(axis=1)[off.argmax()]:.9g} for code {off.argmax()}" if rows.size else "no row"
-        raise UnableToUseTable(f"{path}: probabilities must sum to 1 within {_SUM_TOLERANCE:g}, found {found}")
+        raise UnableToReadTable(f"{path}: probabilities must sum to 1 within {_SUM_TOLERANCE:g}, found {found}")

@@ -23,6 +23,9 @@ SIGNIFICANT_ERRORS: Final = 4.0
 LARGE_MISSING_SHARE: Final = 0.05
 WIDE_INTERVAL: Final = 0.5
 
+_ROUNDING: Final = 1e-9
+"""Sums of equal weights miss a threshold that they meet in their last digits: 30 units count as 30."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,13 +100,13 @@ def _support(found: Diagnostics) -> Iterator[_Doubt]:
     advice = "explore more, or choose a target nearer to the policy that logged"
     units = f"only {_count(found.effective_units)} effective units"
     share = f"one unit carries {found.largest_share:.1%}"
-    if found.effective_units < LEAST_UNITS:
+    if found.effective_units < LEAST_UNITS * (1 - _ROUNDING):
         yield _Doubt("refuse", f"{units}, at least {LEAST_UNITS:g} are needed", advice)
-    elif found.effective_units < ENOUGH_UNITS:
+    elif found.effective_units < ENOUGH_UNITS * (1 - _ROUNDING):
         yield _Doubt("partial", f"{units}, below {ENOUGH_UNITS:g} intervals are wide", f"collect more, {advice}")
-    if found.largest_share > LARGEST_SHARE:
+    if found.largest_share > LARGEST_SHARE + _ROUNDING:
         yield _Doubt("refuse", f"{share} of the weight, at most {LARGEST_SHARE:.0%} is borne", advice)
-    elif found.largest_share > LARGE_SHARE:
+    elif found.largest_share > LARGE_SHARE + _ROUNDING:
         yield _Doubt("partial", f"{share} of the weight, more than {LARGE_SHARE:.0%}", advice)
 
 
@@ -113,9 +116,9 @@ def _calibration(found: Diagnostics) -> Iterator[_Doubt]:
         return
     finding = f"weights average to {mean:.4g}, not to 1: off by more than {SIGNIFICANT_ERRORS:g} standard errors"
     advice = "check propensities, eligible actions and the encoding"
-    if abs(mean - 1.0) > LARGEST_DEVIATION:
+    if abs(mean - 1.0) > LARGEST_DEVIATION + _ROUNDING:
         yield _Doubt("refuse", f"{finding} ({error:.2g} each) and by more than {LARGEST_DEVIATION:g}", advice)
-    elif abs(mean - 1.0) > LARGE_DEVIATION:
+    elif abs(mean - 1.0) > LARGE_DEVIATION + _ROUNDING:
         yield _Doubt("partial", f"{finding} ({error:.2g} each) and by more than {LARGE_DEVIATION:g}", advice)
 
 

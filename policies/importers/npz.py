@@ -13,7 +13,7 @@ from policies.columns import Columns, Values
 from policies.errors import ContentRefused
 from policies.importers.inference import action_ids, domain_of, infer_field, training_rows
 from policies.log import Feedback, Numbers, Places
-from policies.npz import load_npz
+from policies.npz import UnableToReadArrays, load_npz
 from policies.spec import ActionSet, PolicySpec, Reward
 
 _NEEDED: Final = ("reward", "pscore", "action")
@@ -30,10 +30,10 @@ def import_npz(source: Path, *, train_share: float | None = None) -> Feedback:
     An array [N, W] is a vector. Rows without a time are taken to be in order of time; without a unit, each is one.
 
     Raises:
-        UnableToImportArrays: an array is missing, has another length, or holds what a log cannot.
-        UnableToReadArrays: the file is not an npz of plain arrays.
+        UnableToImportArrays: the file is no npz of plain arrays; an array is missing, has another length, or
+            holds what a log cannot.
     """
-    arrays = load_npz(source.read_bytes(), where=str(source))
+    arrays = _arrays(source)
     missing = [name for name in _NEEDED if name not in arrays]
     if missing:
         raise UnableToImportArrays(
@@ -62,9 +62,25 @@ def import_npz(source: Path, *, train_share: float | None = None) -> Feedback:
         actions=[ids[action] for action in actions.tolist()],
         propensity=_flat(source, "pscore", arrays["pscore"]),
         rewards={"reward": _flat(source, "reward", arrays["reward"])},
-        units=[str(unit) for unit in arrays["unit"].tolist()] if "unit" in arrays else None,
+        units=_units(source, arrays["unit"]) if "unit" in arrays else None,
         times=times,
     )
+
+
+def _arrays(source: Path) -> dict[str, NDArray[Any]]:
+    try:
+        return load_npz(source.read_bytes(), where=str(source))
+    except UnableToReadArrays as error:
+        raise UnableToImportArrays(str(error)) from error
+
+
+def _units(source: Path, array: NDArray[Any]) -> list[str]:
+    """Return the units as texts; whole numbers are written without a point."""
+    if array.dtype.kind in "US":
+        return [str(unit) for unit in array.astype(str).tolist()]
+    if array.dtype.kind in "iu":
+        return [str(unit) for unit in array.tolist()]
+    return [str(unit) for unit in _whole(source, "unit", array).tolist()]
 
 
 def _flat(source: Path, name: str, array: NDArray[Any]) -> Numbers:

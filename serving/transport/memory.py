@@ -5,7 +5,9 @@ restart, and fences the one before it.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Final, Literal, TypeAlias, final
 from zlib import crc32
 
@@ -40,7 +42,7 @@ class MemoryLog:
         if partition_count < 1:
             raise ValueError(f"a topic has at least one partition, found {partition_count}")
         self.partition_count = partition_count
-        self._messages: dict[Place, list[Message]] = defaultdict(list)
+        self._messages: dict[Place, list[Message | Result]] = defaultdict(list)
         self._results: dict[str, list[Result]] = defaultdict(list)
         self._positions: dict[str, dict[Place, int]] = defaultdict(dict)
         self._generations: dict[str, int] = defaultdict(int)
@@ -62,9 +64,15 @@ class MemoryLog:
         return source
 
     def messages(self, topic: str, *, partition: int = 0, start: int = 0, count: int | None = None) -> list[Message]:
-        """Return the messages of one partition from an offset on, in order."""
+        """Return the messages of one partition from an offset on, in order; results become messages here, when read."""
         stop = None if count is None else start + count
-        return self._messages[topic, partition][start:stop]
+        found = self._messages[topic, partition][start:stop]
+        return [
+            entry
+            if isinstance(entry, Message)
+            else _message_of(entry, Source(topic=topic, partition=partition, offset=n))
+            for n, entry in enumerate(found, start=start)
+        ]
 
     def end(self, place: Place) -> int:
         """Return the offset that the next message of a place will have."""
@@ -89,11 +97,27 @@ class MemoryLog:
 
     def commit(self, group: str, results: Sequence[Result], positions: Positions) -> None:
         """Write results and a group's positions; nothing can come between the two."""
-        for result in results:
-            topic = TOPIC_OF[result.kind]
-            self._results[topic].append(result)
-            self.append(result.value, topic=topic, key=result.key, headers=result.headers)
+        for kind, some in groupby(results, key=_KIND):
+            topic, own = TOPIC_OF[kind], list(some)
+            self._results[topic] += own
+            for partition, part in self._partitioned(own):
+                self._messages[topic, partition] += part
         self._positions[group].update(positions)
+
+    def _partitioned(self, results: list[Result]) -> Iterable[tuple[int, list[Result]]]:
+        if self.partition_count == 1:
+            return [(0, results)]
+        parts: dict[int, list[Result]] = {}
+        for result in results:
+            parts.setdefault(crc32(result.key) % self.partition_count, []).append(result)
+        return parts.items()
+
+
+_KIND: Final = attrgetter("kind")
+
+
+def _message_of(result: Result, source: Source) -> Message:
+    return Message(value=result.value, source=source, key=result.key, headers=result.headers)
 
 
 @final

@@ -7,8 +7,9 @@ import pytest
 
 from bench.bandit_arrays import WEIGHT_BOUND, write_arrays
 from bench.children import ChildFailed, run_child
-from bench.estimates import LABELS, PointsDiffer, _affordable, _command, _compare, show
+from bench.estimates import LABELS, PointsDiffer, _affordable, _command, _compare, find_peer, show
 from bench.own_estimates import FORMS, measure
+from bench.peers.environment import PeerUnavailable
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,19 @@ def test_the_table_shows_ratios_only_beside_a_peer(capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     assert "points alone 2.00, points and intervals 20" in shown
     assert "(100 timed, scaled)" in shown
+
+
+def test_a_peer_that_cannot_be_had_is_left_out_aloud(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> Path:
+        raise PeerUnavailable("no index is reached")
+
+    monkeypatch.setattr("bench.estimates.obp_python", refuse)
+    assert find_peer(skip=True) is None
+    assert capsys.readouterr().err == ""
+    assert find_peer(skip=False) is None
+    assert "obp is left out, its environment cannot be made: no index is reached" in capsys.readouterr().err
 
 
 def test_a_child_answers_with_its_document_and_its_own_peak() -> None:

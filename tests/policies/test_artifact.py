@@ -158,6 +158,14 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     assert (refusal.gate, name in refusal.detail) == ("missing_file", True)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_in_the_place_of_a_file_is_refused(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    (copy / name).mkdir()
+
+    assert _refusal(copy).gate == "missing_file"
+
+
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damaged_byte_of_any_file_is_refused(saved: Path, copy: Path, data: st.DataObject) -> None:

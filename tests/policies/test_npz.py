@@ -54,6 +54,14 @@ def test_objects_are_not_written() -> None:
         save_npz({"a": np.array([{}], dtype=object)})
 
 
+def test_objects_are_named_where_they_are_needed_and_left_out_where_they_are_not() -> None:
+    target = io.BytesIO()
+    np.savez(target, a=np.arange(2), b=np.array(["x", None], dtype=object))
+    assert load_npz(target.getvalue(), needed={"a"}).keys() == {"a"}
+    with pytest.raises(UnableToReadArrays, match="Python objects in b; save texts as"):
+        load_npz(target.getvalue(), needed={"a", "b"})
+
+
 def test_pickled_objects_are_not_read() -> None:
     target = io.BytesIO()
     np.savez(target, a=np.array([{}], dtype=object))

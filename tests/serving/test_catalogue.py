@@ -74,6 +74,22 @@ def test_an_artifact_of_another_domain_is_refused(place: tuple[Path, str]) -> No
         load_lineup(path)
 
 
+def test_an_artifact_by_another_name_than_its_identity_is_refused(place: tuple[Path, str]) -> None:
+    path, identity = place
+    (path.parent / "artifacts" / identity).rename(path.parent / "artifacts" / "newest")
+    write_catalogue(_catalogue("newest"), path)
+    with pytest.raises(UnableToLoadCatalogue, match=identity):
+        load_lineup(path)
+
+
+def test_a_known_artifact_is_taken_as_it_is(place: tuple[Path, str]) -> None:
+    path, identity = place
+    write_catalogue(_catalogue(identity), path)
+    known = load_lineup(path).artifacts()
+    (path.parent / "artifacts" / identity).rename(path.parent / "elsewhere")
+    assert load_lineup(path, known=known).artifacts() == known
+
+
 def test_a_corrupted_artifact_is_refused(place: tuple[Path, str]) -> None:
     path, identity = place
     write_catalogue(_catalogue(identity), path)

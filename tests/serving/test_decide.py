@@ -13,8 +13,9 @@ from policies.choose import ONE
 from policies.events import DecisionRequest, Fault, from_bytes, to_bytes
 from policies.spec import PolicySpec
 from serving.catalogue import Assignment, Lineup, Seat, lineup_of
-from serving.decide import Ruling, decide, rule
+from serving.decide import decide, rule
 from serving.receive import receive
+from serving.ruling import Ruling
 from tests.helpers.domains import WORKLOADS
 from tests.helpers.lineups import answer, artifact_of, decision, letter, lineup, message, uniform_artifact
 

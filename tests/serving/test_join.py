@@ -162,6 +162,18 @@ def test_what_left_before_a_restart_does_not_leave_again() -> None:
     assert rows(log) == {one: (1.0, None) if one == ids[2] else (None, "pending") for one in ids}
 
 
+def test_the_gauge_of_open_decisions_falls_to_zero_when_the_last_one_leaves() -> None:
+    log, clock = MemoryLog(), Clock()
+    (one,) = decide_some(log, 1)
+    decide_some(log, 1)  # the same decision once more: one request is still one
+    _, loop, metrics = new_join(log, FEED, clock=clock)
+    loop.go_round()
+    assert sample(metrics, "penstock_open_decisions", domain="feed") == 1
+    log.append(outcome_of(one, 1.0, final=True), topic="outcomes")
+    loop.go_round()
+    assert sample(metrics, "penstock_open_decisions", domain="feed") == 0
+
+
 def test_too_many_open_decisions_leave_oldest_first() -> None:
     log, clock = MemoryLog(), Clock()
     ids = decide_some(log, 5)

@@ -135,6 +135,21 @@ def test_a_rewound_batch_is_no_duplicate_of_itself(shop: Lineup) -> None:
     assert pipeline.totals == {("ad_load", "decision", ""): 3}
 
 
+def test_a_new_catalogue_is_looked_for_while_no_messages_come(shop: Lineup) -> None:
+    class Counting:
+        asked = 0
+
+        def current(self) -> Lineup:
+            self.asked += 1
+            return shop
+
+    lineups, clock = Counting(), Clock()
+    transport = MemoryTransport(log_of([]))
+    pipeline = module.Pipeline(transport, lineups=lineups, now=clock.microseconds, seconds=clock, metrics=new_metrics())
+    assert pipeline.answer(transport.poll()) == ((), None)
+    assert lineups.asked == 1
+
+
 def test_a_passed_deadline_is_counted_as_a_fallback_with_its_reason(shop: Lineup) -> None:
     late = changed(ad_load().messages(1)[0], deadline=1)
     assert decide_log(log_of([late]), shop).totals == {("ad_load", "fallback", "deadline"): 1}

@@ -1,5 +1,6 @@
 """Every decision of a log is recomputed, and the first that differs is named."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -41,9 +42,22 @@ def _other_lattice(document: dict[str, Any]) -> None:
     document["choices"][0]["lattice"][1] -= 1
 
 
+def _other_applied(document: dict[str, Any]) -> None:
+    document["choices"][0]["applied"] = "5"
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
-    [(_other_action, "action"), (_other_propensity, "propensity"), (_other_lattice, "lattice")],
+    [
+        (_other_action, "action"),
+        (_other_propensity, "propensity"),
+        (_other_lattice, "lattice"),
+        (_other_applied, "applied"),
+        (lambda document: document.update(role="canary"), "role"),
+        (lambda document: document.update(fallback="kill"), "fallback"),
+        (lambda document: document.update(fallback="deadline"), "fallback"),
+        (lambda document: document["request"].update(domain="elsewhere"), "policy"),
+    ],
 )
 def test_the_first_tampered_decision_is_named(change: Callable[[dict[str, Any]], None], field: str) -> None:
     log = _log("ad_load")
@@ -58,15 +72,31 @@ def test_the_first_tampered_decision_is_named(change: Callable[[dict[str, Any]],
     assert field in found.first_difference.field
 
 
-def test_a_tampered_output_of_recourse_is_found() -> None:
-    def change(document: dict[str, Any]) -> None:
-        document["recourse"]["outputs"]["water_value"][3] += 1e-9
+def _other_output(document: dict[str, Any]) -> None:
+    document["recourse"]["outputs"]["water_value"][3] += 1e-9
 
+
+def _other_applied_volume(document: dict[str, Any]) -> None:
+    document["choices"][0]["applied"][2] += 1e-9
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (_other_output, "recourse.outputs.water_value"),
+        (_other_applied_volume, "choices[''].applied"),
+        (lambda document: document["recourse"].update(kind="rounding"), "recourse"),
+        (lambda document: document["recourse"].update(status="infeasible"), "recourse"),
+    ],
+)
+def test_what_recourse_made_of_a_proposal_is_compared_to_the_bit(
+    change: Callable[[dict[str, Any]], None], field: str
+) -> None:
     log = _log("hydrothermal", 3)
     found = verify([log[0], _tampered(log[1], change), log[2]], lineups=[lineup("hydrothermal")])
 
     assert found.first_difference is not None
-    assert found.first_difference.field == "recourse.outputs.water_value"
+    assert (found.first_difference.line, found.first_difference.field) == (2, field)
 
 
 def test_another_platform_is_compared_within_a_tolerance_but_action_and_propensity_exactly() -> None:
@@ -108,8 +138,18 @@ def test_fallbacks_are_recomputed_too() -> None:
 
 
 def test_an_artifact_that_was_not_given_is_named() -> None:
-    with pytest.raises(UnableToVerify, match=lineup("ad_load").domains["ad_load"].live.policy):
+    with pytest.raises(UnableToVerify, match=lineup("ad_load").domains["ad_load"].live.policy) as caught:
         verify(_log("ad_load"), lineups=[lineup("payments")])
+    assert caught.value.exit_code == 3
+
+
+def test_a_decision_under_the_kill_switch_must_be_its_fallback() -> None:
+    whole = lineup("ad_load")
+    killed = dataclasses.replace(whole, domains={"ad_load": dataclasses.replace(whole.domains["ad_load"], kill=True)})
+    messages = WORKLOADS["ad_load"]().messages(3)
+
+    assert verify([result.value for result in answer(messages, killed)], lineups=[killed]).different == 0
+    assert verify([result.value for result in answer(messages, whole)], lineups=[killed]).different == 3
 
 
 def test_a_line_that_is_no_decision_is_named() -> None:

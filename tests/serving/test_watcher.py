@@ -81,6 +81,22 @@ def test_the_same_bytes_with_another_date_are_not_loaded_again(loader: Loader) -
     assert loader.loads == 1
 
 
+def test_what_is_in_force_or_was_before_is_not_loaded_again(loader: Loader) -> None:
+    known: list[set[str]] = []
+
+    def load(path: Path, *, salt: bytes, **given: Any) -> Lineup:
+        known.append(set(given.get("known", {})))
+        return lineup("ad_load" if path.read_text() == "one" else "payments")
+
+    watcher = CatalogueWatcher(loader.path, salt=b"", metrics=loader.metrics, load=load, run=lambda work: work())
+    one, two = (next(iter(lineup(domain).artifacts())) for domain in ("ad_load", "payments"))
+    for number, content in enumerate(("two", "three"), start=2):
+        loader.write(content, moment_ns=number)
+        watcher.current()
+        watcher.current()
+    assert known == [set(), {one}, {one, two}]
+
+
 def test_a_catalogue_that_is_gone_leaves_the_old_one_in_force(loader: Loader) -> None:
     watcher = loader.watch()
     loader.path.unlink()

@@ -85,9 +85,40 @@ def test_bad_requests_of_a_csv_lie_beside_it(tmp_path: Path) -> None:
     assert from_bytes((tmp_path / "out.dead.jsonl").read_bytes(), DeadLetter).reason == "not_json"
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.dead.jsonl"])
+def test_the_requests_are_never_written_over(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    requests = Path(_requests(tmp_path, "ad_load")).rename(tmp_path / name)
+    kept = requests.read_bytes()
+    words = ["decide", "--artifact", _artifact("ad_load"), str(requests), "--out", str(tmp_path / "out.jsonl")]
+    assert main(words) == 2
+    assert "written over" in capsys.readouterr().err
+    assert requests.read_bytes() == kept
+
+
+def test_what_was_decided_before_stays_where_there_are_no_requests(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text("earlier\n")
+    words = ["decide", "--artifact", _artifact("ad_load"), str(tmp_path / "missing.jsonl"), "--out", str(out)]
+    assert main(words) == 2
+    assert out.read_text() == "earlier\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.jsonl"
+    out.symlink_to("/dev/full")
+    words = ["decide", "--artifact", _artifact("ad_load"), _requests(tmp_path, "ad_load"), "--out", str(out)]
+    assert main(words) == 4
+    printed = capsys.readouterr().err
+    assert "No space left" in printed
+    assert len(printed.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
+        (["--artifact", "ARTIFACT", "broken"], 2, "no file"),
+        (["--artifact", "ARTIFACT", "requests.jsonl", "--out", "broken"], 2, "folder"),
         (["requests.jsonl"], 2, "--artifact"),
         (["--artifact", "missing", "requests.jsonl"], 2, "an artifact"),
         (["--artifact", "ARTIFACT", "missing.jsonl", "--out", "out.jsonl"], 2, "missing.jsonl"),

@@ -240,6 +240,16 @@ def test_a_file_that_is_no_npz_is_refused(tmp_path: Path, capsys: pytest.Capture
     assert "npz" in capsys.readouterr().err
 
 
+def test_columns_of_objects_matter_only_where_they_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objects, log = np.array([None] * 4_000, dtype=object), str(tmp_path / "log.npz")
+    np.savez(log, **_golden(), remark=objects)  # type: ignore[arg-type]
+    found = _of(_evaluate(capsys, log, "--format", "npz", "--target", "t=columns"), "t")
+    assert found["ips"]["value"] == pytest.approx(_textbook(_golden())["ips"], abs=TOLERANCE)
+    np.savez(log, **_golden(), unit=objects)  # type: ignore[arg-type]
+    assert main(["evaluate", log, "--format", "npz", "--target", "t=columns"]) == 3
+    assert "Python objects in unit" in capsys.readouterr().err
+
+
 def test_npz_needs_neither_pyarrow_nor_torch(tmp_path: Path) -> None:
     log = _write(tmp_path, _golden())
     code = (

@@ -72,8 +72,11 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(
     assert len(printed.err.splitlines()) == 1
 
 
-def test_without_pyarrow_the_extra_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_spec", [True, False])
+def test_without_pyarrow_the_extra_is_named_before_anything_else(has_spec: bool, tmp_path: Path) -> None:
     log = _log(tmp_path)
+    if not has_spec:
+        (tmp_path / "log.spec.json").unlink()
     code = (
         "import sys\nsys.modules['pyarrow'] = None\nfrom penstock.main import main\n"
         f"sys.exit(main(['evaluate', {log!r}, '--target', 'u=uniform']))"

@@ -17,7 +17,8 @@ from policies.importers.classification import fit_logger, split_rows
 from policies.importers.samples import labelled_sample
 from policies.policy import UniformPolicy
 from policies.spec import PolicySpec
-from serving.decide import Ruling, rule
+from serving.decide import rule
+from serving.ruling import Ruling
 from tests.helpers.domains import WORKLOADS
 from tests.helpers.lineups import lineup
 

@@ -147,6 +147,7 @@ def test_a_log_of_single_choices_is_not_deterministic() -> None:
 
 def test_whole_number_units_are_hashed_as_decimal_text() -> None:
     assert hashes_of(np.array([7, 12, 7])).tolist() == unit_hashes(["7", "12", "7"]).tolist()
+    assert hashes_of(np.array([7.0, 12.0, 7.0])).tolist() == unit_hashes(["7", "12", "7"]).tolist()
     assert hashes_of(np.array([b"ann"])).tolist() == hashes_of(np.array(["ann"])).tolist()
 
 

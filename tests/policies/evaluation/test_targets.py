@@ -6,6 +6,7 @@ import pytest
 from policies.evaluation.targets import (
     Reference,
     UnableToFindTarget,
+    UnableToReadTable,
     parse_reference,
     policy_of,
     probabilities_at,
@@ -82,28 +83,41 @@ def test_a_request_whose_code_is_not_listed_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,probability\nc,1\n", "'c' is not among"),
         ("id,probability\na,0.5\na,0.5\n", "given twice"),
         ("id,probability\na,0.5\nb,0.4\n", "sum to 1"),
         ("id,probability\na,nan\n", "finite"),
         ("id,probability\na,much\n", "expected probabilities"),
         ("id,probability\na\n", "expected 2 cells"),
         ("id,chance\na,1\n", "must have the columns"),
-        ("id,probability,weather\na,1,1\n", "no single request field 'weather'"),
-        ("id,probability,device\na,1,watch\n", "not in the vocabulary"),
-        ("id,probability,position\na,1,0.5\n", "whole number"),
         ("id,probability\n", "sum to 1"),
     ],
 )
-def test_a_table_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_table_that_is_none_is_refused_for_its_content(tmp_path: Path, text: str, message: str) -> None:
     reference = _write(tmp_path, text)
-    with pytest.raises(UnableToUseTable, match=message):
+    with pytest.raises(UnableToReadTable, match=message) as caught:
         policy_of(reference, spec=SPEC)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,probability\nc,1\n", "'c' is not among"),
+        ("id,probability,weather\na,1,1\n", "no single request field 'weather'"),
+        ("id,probability,device\na,1,watch\n", "not in the vocabulary"),
+        ("id,probability,position\na,1,0.5\n", "whole number"),
+    ],
+)
+def test_a_table_that_does_not_fit_the_spec_is_a_usage_problem(tmp_path: Path, text: str, message: str) -> None:
+    reference = _write(tmp_path, text)
+    with pytest.raises(UnableToUseTable, match=message) as caught:
+        policy_of(reference, spec=SPEC)
+    assert caught.value.exit_code == 2
 
 
 def test_columns_of_a_matrix_must_sum_to_one(tmp_path: Path) -> None:
     _write(tmp_path, "0.25,1\n0.75,0.1\n")
-    with pytest.raises(UnableToUseTable, match="for code 1"):
+    with pytest.raises(UnableToReadTable, match="for code 1"):
         read_table(parse_reference(f"table:{tmp_path / 'p.csv'}@position"), spec=None)
 
 
@@ -112,5 +126,14 @@ def test_a_row_outside_the_table_is_named(tmp_path: Path) -> None:
     table = read_table(parse_reference(f"table:{tmp_path / 'p.csv'}@position"), spec=None)
     found = probabilities_at(table, codes=np.array([0, 1]), actions=np.array([1, 0]), where="position")
     assert found.tolist() == [0.75, 1.0]
-    with pytest.raises(UnableToUseTable, match=r"position must lie in 0…1 .* found 2 in row 1"):
+    with pytest.raises(UnableToReadTable, match=r"position must lie in 0…1 .* found 2 in row 1"):
         probabilities_at(table, codes=np.array([0, 2]), actions=np.array([1, 0]), where="position")
+
+
+def test_codes_may_be_whole_numbers_held_as_floats(tmp_path: Path) -> None:
+    _write(tmp_path, "0.25,1\n0.75,0\n")
+    table = read_table(parse_reference(f"table:{tmp_path / 'p.csv'}@position"), spec=None)
+    found = probabilities_at(table, codes=np.array([0.0, 1.0]), actions=np.array([1.0, 0.0]), where="position")
+    assert found.tolist() == [0.75, 1.0]
+    with pytest.raises(UnableToUseTable, match="whole numbers"):
+        probabilities_at(table, codes=np.array([0.5, 1.0]), actions=np.array([1, 0]), where="position")

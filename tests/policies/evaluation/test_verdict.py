@@ -34,6 +34,11 @@ def test_a_log_with_support_is_answered() -> None:
     [
         ("effective_units", 29.99, "refuse"),
         ("effective_units", 30.0, "partial"),
+        ("effective_units", 30 - 2e-14, "partial"),  # what thirty weights of 0.95 come to in doubles
+        ("effective_units", 200 - 3e-14, "answer"),
+        ("largest_share", 0.25 + 1e-16, "partial"),
+        ("mean_weight", 0.97 - 3e-16, "answer"),
+        ("mean_weight", 1.1 + 3e-16, "partial"),
         ("effective_units", 199.9, "partial"),
         ("effective_units", 200.0, "answer"),
         ("largest_share", 0.2501, "refuse"),

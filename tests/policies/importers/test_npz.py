@@ -42,6 +42,18 @@ def test_what_the_policy_saw_becomes_fields_by_the_training_rows(tmp_path: Path)
     assert (fields["context"].width, fields["context"].uppers) == (2, (4.0, 5.0))
 
 
+@pytest.mark.parametrize("kind", ["i4", "f8", "S2", "U2"])
+def test_units_are_the_same_texts_whatever_holds_them(kind: str, tmp_path: Path) -> None:
+    assert set(import_npz(saved(tmp_path, unit=ARRAYS["unit"].astype(kind))).units) == {"7", "8"}
+
+
+def test_a_file_that_is_no_npz_is_refused_for_its_content(tmp_path: Path) -> None:
+    (tmp_path / "log.npz").write_bytes(b"reward,pscore")
+    with pytest.raises(UnableToImportArrays, match="expected an npz file") as caught:
+        import_npz(tmp_path / "log.npz")
+    assert caught.value.exit_code == 3
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
