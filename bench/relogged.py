@@ -31,6 +31,9 @@ from penstock.main import main as penstock
 from policies.errors import Unable
 
 FLOOR: Final = 0.2
+LOGGER_ROWS: Final = 100
+"""So few rows fit the logging policy, so that it errs otherwise than the targets."""
+
 LOG_ROWS: Final = 1_000
 LARGEST_UNIT: Final = 20
 SETS: Final = ("optdigits", "pendigits")
@@ -87,7 +90,7 @@ def population(features: Array, labels: NDArray[np.int64], *, generator: np.rand
     order = generator.permutation(len(labels))
     classes = int(labels.max()) + 1
     for_log, for_targets, rest = np.split(order, [len(order) // 5, 2 * len(order) // 5])
-    rough = _scores(features, labels, classes, fit_on=for_log[:100], of=rest)
+    rough = _scores(features, labels, classes, fit_on=for_log[:LOGGER_ROWS], of=rest)
     good = _scores(features, labels, classes, fit_on=for_targets, of=rest)
     targets = {name: _softmax(sharpness * good) for name, sharpness in _SHARPNESS.items()}
     targets["wrong"] = np.roll(targets["wrong"], 1, axis=1)

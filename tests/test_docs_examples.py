@@ -1,4 +1,4 @@
-"""Tutorial and how-to pages are true: their examples run, and print what the pages say."""
+"""README, tutorial and how-to pages are true: their examples run, and print what the pages say."""
 
 import shutil
 import subprocess
@@ -9,7 +9,10 @@ import pytest
 
 from tests.helpers.page_examples import ROOT, examples_of, fits, run_examples
 
-PAGES = sorted(path for folder in ("tutorial", "how-to") for path in (ROOT / "docs" / folder).glob("*.md"))
+PAGES = [
+    ROOT / "README.md",
+    *sorted(path for folder in ("tutorial", "how-to") for path in (ROOT / "docs" / folder).glob("*.md")),
+]
 DEMO = "demo/"
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("docs-examples")]
