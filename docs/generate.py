@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
-from optimizer.registry import RECIPES, load_recipe
+from optimizer.registry import RECIPES, load_settings
 from penstock.commands.train import setting_meanings
 from penstock.main import build_parser
 from policies.events import FallbackReason, Reason, json_schemas
@@ -193,7 +193,7 @@ def reasons_reference() -> str:
 
 def recipes_reference() -> str:
     """Return the settings of each recipe, as Markdown."""
-    return "".join(f"\n## {name}\n\n" + "\n".join(_settings(load_recipe(name).SETTINGS)) + "\n" for name in RECIPES)
+    return "".join(f"\n## {name}\n\n" + "\n".join(_settings(load_settings(name))) + "\n" for name in RECIPES)
 
 
 def _verb(name: str, parser: argparse.ArgumentParser) -> str:

@@ -130,9 +130,7 @@ SettingsT = TypeVar("SettingsT", bound=msgspec.Struct, contravariant=True)
 
 
 class Recipe(Protocol[SettingsT]):
-    """What a recipe's module offers: the struct `SETTINGS`, every field with a default, and `train`."""
-
-    SETTINGS: type[msgspec.Struct]
+    """What a recipe's module offers; `settings.py` beside it holds `Settings`, every field with a default."""
 
     def train(
         self, log: Path | None, *, spec: PolicySpec | None, out: Path, settings: SettingsT, progress: Progress

@@ -1,4 +1,4 @@
-"""The recipes by name: one line each. Nothing of a recipe is imported before it is asked for."""
+"""The recipes by name: one line each, the folder with its `settings` and `recipe`; imported when asked for."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the contract imports torch, which a list of names must not 
     from optimizer.contract import Recipe
 
 RECIPES: dict[str, str] = {
-    "logged_bandit": "optimizer.logged_bandit.recipe",
+    "logged_bandit": "optimizer.logged_bandit",
 }
 
 _EXTRA_OF = {"torch": "train", "pyomo": "train", "onnx": "train", "onnxscript": "train", "pyarrow": "evaluate"}
@@ -38,11 +38,8 @@ def load_recipe(name: str) -> "Recipe[Any]":
         UnknownRecipe: there is none; the message names the nearest known one.
         UnableToImportRecipe: a library is missing; the message names the extra that brings it.
     """
-    if name not in RECIPES:
-        known = ", ".join(sorted(RECIPES))
-        raise UnknownRecipe(f"there is no recipe {name!r}{_nearest(name, RECIPES)}; known: {known}")
     try:
-        return cast("Recipe[Any]", import_module(RECIPES[name]))
+        return cast("Recipe[Any]", import_module(f"{_folder(name)}.recipe"))
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
         if library not in _EXTRA_OF:
@@ -51,6 +48,16 @@ def load_recipe(name: str) -> "Recipe[Any]":
         raise UnableToImportRecipe(
             f"the recipe {name!r} needs {library}, which is not installed; pip install 'penstock[{extra}]'"
         ) from error
+
+
+def load_settings(name: str) -> type[msgspec.Struct]:
+    """Import the settings of the recipe of that name; torch is not waited for.
+
+    Raises:
+        UnknownRecipe: there is none; the message names the nearest known one.
+    """
+    settings: type[msgspec.Struct] = import_module(f"{_folder(name)}.settings").Settings
+    return settings
 
 
 def make_settings(kind: type[msgspec.Struct], values: Mapping[str, object]) -> msgspec.Struct:
@@ -74,6 +81,13 @@ def make_settings(kind: type[msgspec.Struct], values: Mapping[str, object]) -> m
         return msgspec.convert({**values, **lists}, type=kind, strict=False)
     except msgspec.ValidationError as error:
         raise UnknownSetting(f"a setting has a wrong value: {error}") from error
+
+
+def _folder(name: str) -> str:
+    if name not in RECIPES:
+        known = ", ".join(sorted(RECIPES))
+        raise UnknownRecipe(f"there is no recipe {name!r}{_nearest(name, RECIPES)}; known: {known}")
+    return RECIPES[name]
 
 
 def _split(value: object) -> object:

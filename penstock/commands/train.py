@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HELP = "learn a policy and write its artifact"
 DESCRIPTION = """\
 Learn a policy by a recipe and write its artifact. Each setting of a recipe is a flag: name the recipe to see them."""
-EXAMPLE = "penstock train logged_bandit --log demo/feedback.parquet --out demo/artifact --seed 7"
+EXAMPLE = "penstock train logged_bandit --log demo/log.parquet --out successor --seed 7"
 
 _PREFIX: Final = "setting_"
 _MEANING: Final = re.compile(r"^        (\w+): (.+(?:\n {12}.+)*)$", re.MULTILINE)
@@ -37,11 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser, *, words: Sequence[str]) -> N
 
 def run(arguments: argparse.Namespace) -> "Report":
     """Train and say how it went."""
-    from optimizer.registry import load_recipe, make_settings
+    from optimizer.registry import load_recipe, load_settings, make_settings
+
+    settings = make_settings(load_settings(arguments.recipe), _given_settings(arguments))
+    recipe = load_recipe(arguments.recipe)
     from optimizer.training.progress import progress_for
 
-    recipe = load_recipe(arguments.recipe)
-    settings = make_settings(recipe.SETTINGS, _given_settings(arguments))
     spec = None if arguments.spec is None else _read_spec(arguments.spec)
     log = None if arguments.log is None else existing(arguments.log, what="a log")
     progress = progress_for(sys.stderr, is_silent=arguments.json)
@@ -51,10 +52,10 @@ def run(arguments: argparse.Namespace) -> "Report":
 
 def _known_recipe(name: str) -> str:
     """Take a recipe's name; an unknown one is named before any flag of it is."""
-    from optimizer.registry import RECIPES, load_recipe
+    from optimizer.registry import RECIPES, load_settings
 
     if name not in RECIPES:
-        load_recipe(name)  # raises UnknownRecipe with the nearest known name
+        load_settings(name)  # raises UnknownRecipe with the nearest known name
     return name
 
 
@@ -70,9 +71,9 @@ def _add_settings(parser: argparse.ArgumentParser, recipe: str) -> None:
     """Add one flag for each setting of a recipe, with its meaning (a line of the struct's docstring) and default."""
     import msgspec
 
-    from optimizer.registry import load_recipe
+    from optimizer.registry import load_settings
 
-    kind = load_recipe(recipe).SETTINGS
+    kind = load_settings(recipe)
     meanings = setting_meanings(kind)
     group = parser.add_argument_group(f"settings of {recipe}")
     for field in msgspec.structs.fields(kind):

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from optimizer.logged_bandit.recipe import Settings, train
+from optimizer.logged_bandit.recipe import train
+from optimizer.logged_bandit.settings import Settings
 from optimizer.training.progress import Progress
 from optimizer.training.report import TrainReport
 from penstock.demo.stand import Stand

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from optimizer.logged_bandit.recipe import Settings, train
+from optimizer.logged_bandit.recipe import train
+from optimizer.logged_bandit.settings import Settings
 from optimizer.training.progress import Progress
 from penstock.demo.earning import Told
 from penstock.demo.telling import judge, pick, plain, table

@@ -115,6 +115,24 @@ def scored_graph(*, operator: str) -> bytes:
     return choice_graph(nodes, constants=constants)
 
 
+def spliced(
+    graph: bytes, value: str, nodes: Sequence[onnx.NodeProto], *, constants: Mapping[str, object] | None = None
+) -> bytes:
+    """Put nodes between a value and whoever reads it; they read it by its name and give out `spliced`."""
+    model = onnx.load_from_string(graph)
+    old = list(model.graph.node)
+    place = next(number for number, node in enumerate(old) if value in node.output) + 1
+    for node in old[place:]:
+        node.input[:] = ["spliced" if name == value else name for name in node.input]
+    del model.graph.node[:]
+    model.graph.node.extend([*old[:place], *nodes, *old[place:]])
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(constant), name) for name, constant in (constants or {}).items()
+    )
+    data: bytes = model.SerializeToString()
+    return data
+
+
 def save_graph(folder: Path, graph: bytes, *, spec: PolicySpec = PLAIN) -> str:
     """Save a graph as an artifact whose self-test vectors are its own."""
     policy = OnnxPolicy(graph, spec=spec, identity="")

@@ -20,7 +20,7 @@ from policies.artifact import (
 from policies.npz import save_npz
 from policies.selftest import random_inputs
 from policies.spec import PolicySpec
-from tests.helpers.policy_specs import PLAIN, choice_graph, plain_inputs, save_graph, scored_graph
+from tests.helpers.policy_specs import PLAIN, choice_graph, plain_inputs, save_graph, scored_graph, spliced
 
 FILES = ("manifest.json", "manifest.sha256", "policy.onnx", "selftest.npz")
 
@@ -241,6 +241,37 @@ def test_a_batch_variant_graph_is_refused_at_load(tmp_path: Path, operator: str)
     save_graph(tmp_path / "variant", scored_graph(operator=operator))
 
     assert _refusal(tmp_path / "variant").gate == "batch_invariance"
+
+
+def test_a_graph_that_varies_only_in_large_batches_is_refused_by_its_output(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Shape", ["mask"], ["batch"], start=0, end=1),
+        helper.make_node("Greater", ["batch", "thirty"], ["is_large"]),
+        helper.make_node("Where", ["is_large", "near_one", "unit"], ["factor"]),
+        helper.make_node("Mul", ["scores", "factor"], ["spliced"]),
+    ]
+    constants = {"thirty": np.array([30]), "near_one": np.float32(1.01), "unit": np.float32(1)}
+    graph = spliced(scored_graph(operator="Relu"), "scores", nodes, constants=constants)
+    save_graph(tmp_path / "variant", graph)
+
+    refusal = _refusal(tmp_path / "variant")
+
+    assert (refusal.gate, "in batches of" in refusal.detail) == ("batch_invariance", True)
+
+
+def test_a_graph_whose_variance_is_rounded_away_is_refused_by_its_inner_values(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Softplus", ["active"], ["softplus"]),
+        helper.make_node("Mul", ["softplus", "tiny"], ["rounded_away"]),
+        helper.make_node("Add", ["active", "rounded_away"], ["spliced"]),
+    ]
+    constants = {"tiny": np.float32(1e-20)}
+    graph = spliced(scored_graph(operator="Relu"), "active", nodes, constants=constants)
+    save_graph(tmp_path / "variant", graph)
+
+    refusal = _refusal(tmp_path / "variant")
+
+    assert (refusal.gate, "made by Softplus" in refusal.detail) == ("batch_invariance", True)
 
 
 def test_a_batch_variant_graph_put_in_place_is_refused_for_that_reason(copy: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -111,6 +112,15 @@ def test_other_bytes_under_the_same_id_are_a_dead_letter_also_after_a_restart(sh
         ("duplicate_conflict", 2),
     ]
     assert len(documents(log, "decision")) == 1
+
+
+def test_a_conflicting_request_leaves_no_decision_of_the_shadow_either(shop: Lineup) -> None:
+    first = ad_load().messages(1)[0]
+    shadowed = replace(shop.domains["ad_load"], shadow=replace(shop.domains["ad_load"].live, role="shadow"))
+    log = log_of([first, changed(first, step=1)])
+    totals = decide_log(log, replace(shop, domains={"ad_load": shadowed})).totals
+    assert [document["source"]["offset"] for document in documents(log, "shadow")] == [0]
+    assert totals["ad_load", "shadow", ""] == 1
 
 
 def test_a_request_that_was_refused_may_be_mended_and_sent_again(shop: Lineup) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from optimizer.logged_bandit import recipe
-from optimizer.logged_bandit.recipe import Settings, UnableToStart, rewards_of, train
+from optimizer.logged_bandit.recipe import UnableToStart, rewards_of, train
+from optimizer.logged_bandit.settings import Settings
 from optimizer.training.progress import LineProgress, SilentProgress
 from optimizer.training.report import TrainReport
 from policies.artifact import load_artifact

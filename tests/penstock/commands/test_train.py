@@ -1,7 +1,7 @@
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
 import msgspec
@@ -34,8 +34,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class _Recipe:
     """Stands in for a recipe: it records what it was called with."""
 
-    SETTINGS = Settings
-
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
 
@@ -52,9 +50,12 @@ class _Recipe:
 @pytest.fixture
 def recipe(monkeypatch: pytest.MonkeyPatch) -> _Recipe:
     made = _Recipe()
-    module = SimpleNamespace(SETTINGS=made.SETTINGS, train=made.train)
-    monkeypatch.setitem(sys.modules, "stand_in_recipe", module)
-    monkeypatch.setattr("optimizer.registry.RECIPES", {"stand_in": "stand_in_recipe"})
+    folder = ModuleType("stand_in")
+    folder.__path__ = []
+    monkeypatch.setitem(sys.modules, "stand_in", folder)
+    monkeypatch.setitem(sys.modules, "stand_in.settings", SimpleNamespace(Settings=Settings))
+    monkeypatch.setitem(sys.modules, "stand_in.recipe", SimpleNamespace(train=made.train))
+    monkeypatch.setattr("optimizer.registry.RECIPES", {"stand_in": "stand_in"})
     return made
 
 
