@@ -196,6 +196,8 @@ def _compare(entry: Logged, ruling: Ruling | Fault, seat: Seat, salt: bytes) -> 
 
 
 def _compare_choice(entry: Logged, own: Choice, other: Choice, seat: Seat, salt: bytes) -> Difference | None:
+    if own == other:  # the usual case; what was recomputed follows from key and lattice
+        return None
     is_exact = entry.decision.platform == platform_digest()
     where = f"choices[{own.slot!r}]"
     if own.lattice is None or other.lattice is None:
