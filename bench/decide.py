@@ -25,6 +25,7 @@ from policies.encode import Encoder
 from policies.events import Decision, DecisionRequest, from_bytes
 from policies.recourse.linear import LinearRecourse
 from serving.catalogue import Lineup, lineup_of
+from serving.heap import calm_collector
 from serving.metrics import Metrics
 from serving.pipeline import Pipeline
 from serving.transport.memory import MemoryLog, MemoryTransport
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--domain", action="append", choices=sorted(WORKLOADS), help="only this domain (repeatable)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
+    calm_collector()  # as `penstock decide` and `penstock serve` do
     rows = [measure(name) for name in options.domain or WORKLOADS]
     if options.json:
         print(json.dumps({"command": "python -m bench.decide", "rows": rows}, indent=2))

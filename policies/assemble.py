@@ -207,11 +207,10 @@ def _check_actions(
         row = next(row for row, slot in enumerate(slots) if slot)
         raise UnableToUseFeedback(f"slot must be empty for one choice per request, found {slots[row]!r} in row {row}")
     if columns.actions is None:
-        known = set(spec.actions.ids or ())
-        wrong = set(actions) - known - ({None} if spec.has_slots else set())
-        if wrong:
-            row = next(row for row, action in enumerate(actions) if action in wrong)
-            raise _not_eligible(actions[row], row, ids)
+        unknown: set[str | None] = set(actions) - set(spec.actions.ids or ())
+        for row, action in enumerate(actions if unknown else ()):
+            if action in unknown and not (action is None and spec.has_slots and not slots[row]):
+                raise _not_eligible(action, row, ids)
         return
     listed = [set(some) for some in columns.actions.ids] if columns.count else []
     for row, (action, request) in enumerate(zip(actions, rows.tolist(), strict=True)):

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.columns import TableColumns
+from policies.columns import TableColumns, starts_of
 from policies.log import Feedback, Places, segments
 from policies.spec import PolicySpec
 
@@ -37,7 +37,7 @@ def cells_of(feedback: Feedback) -> Cells:
     lengths = table.lengths[rows]
     places = segments(table.lengths, rows)
     keep = _eligible(feedback, table, order)
-    lengths = np.add.reduceat(np.append(keep, 0), np.cumsum(lengths) - lengths) if len(lengths) else lengths
+    lengths = np.add.reduceat(np.append(keep, 0), starts_of(lengths)) if len(lengths) else lengths
     kept = places[keep]
     return Cells(lengths=lengths, ids=[flat_ids[place] for place in kept.tolist()], places=order[kept])
 
@@ -46,7 +46,7 @@ def slot_places(feedback: Feedback) -> Places:
     """Return where each row's slot stands in the slots' columns, int64 [N]; -1 for a whole request."""
     table = feedback.columns.slots
     assert table is not None
-    starts = (np.cumsum(table.lengths) - table.lengths).tolist()
+    starts = starts_of(table.lengths).tolist()
     places = []
     for request, slot in zip(feedback.request_rows.tolist(), feedback.slots, strict=True):
         place = starts[request] + table.ids[request].index(slot) if slot else -1
@@ -68,7 +68,7 @@ def _canonical(table: TableColumns, spec: PolicySpec) -> tuple[Places, list[str]
         return order, list(chain.from_iterable(table.ids))
     known = {action: place for place, action in enumerate(spec.actions.ids)}
     within = [sorted(range(len(ids)), key=lambda at, ids=ids: known[ids[at]]) for ids in table.ids]  # type: ignore[misc]
-    starts = np.repeat(np.cumsum(table.lengths) - table.lengths, table.lengths)
+    starts = np.repeat(starts_of(table.lengths), table.lengths)
     ids = [row[at] for row, places in zip(table.ids, within, strict=True) for at in places]
     return np.fromiter(chain.from_iterable(within), np.int64, total) + starts, ids
 
@@ -81,8 +81,8 @@ def _eligible(feedback: Feedback, table: TableColumns, order: Places) -> NDArray
     if sent is None:
         return keep
     slots = None if feedback.columns.slots is None else slot_places(feedback)
-    slot_starts = None if feedback.columns.slots is None else _starts(feedback.columns.slots.lengths)
-    starts = _starts(table.lengths)
+    slot_starts = None if feedback.columns.slots is None else starts_of(feedback.columns.slots.lengths)
+    starts = starts_of(table.lengths)
     at = 0
     for row, request in enumerate(rows.tolist()):
         length, matrix = int(table.lengths[request]), sent[request]
@@ -92,7 +92,3 @@ def _eligible(feedback: Feedback, table: TableColumns, order: Places) -> NDArray
             keep[at : at + length] = np.array(matrix[slot], dtype=bool)[order[start : start + length] - start]
         at += length
     return keep
-
-
-def _starts(lengths: Places) -> Places:
-    return np.cumsum(lengths) - lengths

@@ -53,7 +53,7 @@ def draw_uniforms(request_ids: Iterable[str], slots: Iterable[str], *, salt: byt
 def unit_hashes(units: Iterable[str], *, purpose: Literal["shard", "fold"] = "shard") -> NDArray[np.uint64]:
     """Return the unsalted hash of each unit, uint64 [N]; equal texts are hashed once.
 
-    The shard of a unit is `hash >> 56`, the fold of one is `hash % FOLD_COUNT`.
+    The shard of a unit is `hash >> 56`.
     """
     base = _hasher(purpose, b"", b"")
     known: dict[str, bytes] = {}
@@ -66,6 +66,11 @@ def unit_hashes(units: Iterable[str], *, purpose: Literal["shard", "fold"] = "sh
             digest = known[unit] = state.digest()
         digests.append(digest)
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def folds_of(units: Iterable[str]) -> NDArray[np.int64]:
+    """Return the cross-fitting fold of each unit, int64 [N] in [0, FOLD_COUNT)."""
+    return (unit_hashes(units, purpose="fold") % np.uint64(FOLD_COUNT)).astype(np.int64)
 
 
 def is_in_share(unit: str, *, share: float, salt: bytes) -> bool:

@@ -86,6 +86,15 @@ def table_of(ids: list[list[str]], *, fields: Mapping[str, Values], is_sorted: b
     return TableColumns(lengths=lengths, ids=ordered, order=order, fields=fields)
 
 
+def starts_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each row's values begin in a ragged column whose rows have these lengths: int64 [N].
+
+    >>> starts_of(np.array([2, 0, 3])).tolist()
+    [0, 2, 2]
+    """
+    return np.cumsum(lengths) - lengths
+
+
 def _sort(ids: list[list[str]]) -> list[list[str]]:
     """Return each row sorted; the rows themselves where all came so. A row like the one before is not sorted again."""
     before: list[str] = []

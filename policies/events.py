@@ -221,7 +221,7 @@ def check_envelope(record: Record) -> Fault | None:
         return _check_request(record)
     if isinstance(record, Outcome):
         return _check_outcome(record)
-    return None
+    return _check_time("time", record.time)
 
 
 def compact(raw: bytes) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.arrow import Coded, coded_texts, lists, numbers, texts
-from policies.columns import Columns, TableColumns, Values
+from policies.columns import Columns, TableColumns, Values, starts_of
 from policies.errors import ContentRefused
 from policies.log import Places, Ragged, pick
 from policies.spec import Field, PolicySpec
@@ -48,7 +48,7 @@ def gather(
 
     Raises:
         UnableToGather: lists differ in length, a row has no eligible action or an unknown one, or rows of one request
-            differ in its context.
+            differ in its context or in the fields of an action.
         UnableToReadColumn: a column is of another kind.
     """
     contexts = {f.name: _context(table, f) for f in spec.on("request")}
@@ -149,13 +149,15 @@ def _owners(lengths: Places) -> Places:
 
 def _is_plain(ranks: Places, lengths: Places) -> bool:
     """Say whether every row lists the same actions 0, 1, 2, …: the usual log of fixed actions, told at a glance."""
+    if not len(ranks):
+        return True
     size = int(lengths[0])
     return bool((lengths == size).all()) and bool((ranks.reshape(-1, size) == np.arange(size)).all())
 
 
 def _canonical_order(ranks: Places, lengths: Places) -> Places | None:
     """Return the order that sorts each row's values, int64 [V]; None where they are sorted."""
-    if len(ranks) < 2 or _is_plain(ranks, lengths):
+    if _is_plain(ranks, lengths):
         return None
     owners = _owners(lengths)
     falls = (ranks[1:] < ranks[:-1]) & (owners[1:] == owners[:-1])
@@ -249,16 +251,23 @@ def _is_full(listed: _Listed, spec: PolicySpec) -> bool:
 def _check_contexts(contexts: dict[str, Values], rows: _Groups) -> None:
     first = rows.firsts[rows.request_rows]
     for name, values in contexts.items():
-        if isinstance(values, np.ndarray):
-            other = values[first]
-            differs = (values != other) & ~((values != values) & (other != other))
-            wrong = differs.reshape(len(first), -1).any(axis=1)
-            if wrong.any():
-                row = int(wrong.argmax())
-                raise UnableToGather(
-                    f"context_{name} must be the same in all rows of a request, found {values[row]} in row {row} and "
-                    f"{values[first[row]]} in row {first[row]}"
-                )
+        row = _first_difference(values, first)
+        if row is not None:
+            raise UnableToGather(
+                f"context_{name} must be the same in all rows of a request, found {values[row]} in row {row} and "
+                f"{values[first[row]]} in row {first[row]}"
+            )
+
+
+def _first_difference(values: Values, places: Places) -> int | None:
+    """Return the first place whose value is not the one at `places`, int64 [N]; NaN equals NaN. None where all are."""
+    if not isinstance(values, np.ndarray) or values.dtype == object:
+        pairs = enumerate(zip(values, places.tolist(), strict=True))
+        return next((row for row, (value, place) in pairs if value != values[place]), None)
+    other = values[places]
+    differs = (values != other) & ~((values != values) & (other != other))
+    wrong = differs.reshape(len(places), -1).any(axis=1)
+    return int(wrong.argmax()) if wrong.any() else None
 
 
 def _union(
@@ -267,19 +276,23 @@ def _union(
     """Return the union of what each request's slots may take, and the eligible matrices where the slots differ."""
     if listed is None or (_is_full(listed, spec) and not listed.fields):
         return None, None
-    starts = (np.cumsum(listed.lengths) - listed.lengths).tolist()
+    starts = starts_of(listed.lengths).tolist()
     lengths, flat = listed.lengths.tolist(), listed.ranks.tolist()
     words = listed.words.tolist()
     picked: list[list[int]] = []
+    stands = np.arange(len(flat))
     eligible: list[list[list[bool]] | None] = []
     for choices in rows.choices:
         spans = [range(starts[row], starts[row] + lengths[row]) for row in choices]
         first = {flat[at]: at for span in reversed(spans) for at in span}
+        for span in spans[1:]:
+            stands[span.start : span.stop] = [first[flat[at]] for at in span]
         places = sorted(first.values(), key=flat.__getitem__)
         is_same = all(len(span) == len(places) for span in spans)
         sets = [] if is_same else [{flat[at] for at in span} for span in spans]
         picked.append(places)
         eligible.append(None if is_same else [[flat[at] in some for at in places] for some in sets])
+    _check_action_fields(listed, stands)
     order = np.fromiter(chain.from_iterable(picked), dtype=np.int64)
     table = TableColumns(
         lengths=np.array([len(places) for places in picked], dtype=np.int64),
@@ -288,6 +301,17 @@ def _union(
         fields={name: pick(values, order) for name, values in listed.fields.items()},
     )
     return table, None if all(matrix is None for matrix in eligible) else eligible
+
+
+def _check_action_fields(listed: _Listed, stands: Places) -> None:
+    """Refuse a request whose slots say different things of one action; `stands` is where each was named first."""
+    for name, values in listed.fields.items():
+        at = _first_difference(values, stands)
+        if at is not None:
+            raise UnableToGather(
+                f"action_{name} must be the same in all rows of a request, found {values[at]} for "
+                f"{listed.words[listed.ranks[at]]!r} in row {_row_of(at, listed.lengths)} and {values[stands[at]]} before"
+            )
 
 
 def _slots(table: Any, rows: _Groups, spec: PolicySpec) -> TableColumns:

@@ -13,7 +13,7 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.columns import Columns, TableColumns, UnableToEncode, Values
+from policies.columns import Columns, TableColumns, UnableToEncode, Values, starts_of
 from policies.errors import ContentRefused
 from policies.spec import PolicySpec
 
@@ -112,7 +112,11 @@ class Feedback:
         return len(self.request_ids)
 
     def take(self, requests: Places) -> "Feedback":
-        """Return the rows of some requests, given by their ascending places: int64 [K]."""
+        """Return the rows of some requests, given by their ascending places: int64 [K].
+
+        Raises:
+            ValueError: the places do not ascend.
+        """
         if len(requests) and (np.diff(requests) <= 0).any():
             raise ValueError("requests must be ascending places")
         renumbered = np.full(self.columns.count, -1, dtype=np.int64)
@@ -179,10 +183,8 @@ def segments(lengths: Places, rows: Places) -> Places:
     >>> segments(np.array([2, 1, 3]), np.array([2, 0])).tolist()
     [3, 4, 5, 0, 1]
     """
-    starts = (np.cumsum(lengths) - lengths)[rows]
     picked = lengths[rows]
-    offsets = np.cumsum(picked) - picked
-    places: Places = np.arange(int(picked.sum())) + np.repeat(starts - offsets, picked)
+    places: Places = np.arange(int(picked.sum())) + np.repeat(starts_of(lengths)[rows] - starts_of(picked), picked)
     return places
 
 
@@ -213,8 +215,7 @@ def _take_table(table: TableColumns, requests: Places) -> TableColumns:
     order = None
     if table.order is not None:
         lengths = table.lengths[requests]
-        old = (np.cumsum(table.lengths) - table.lengths)[requests]
-        order = table.order[cells] + np.repeat(np.cumsum(lengths) - lengths - old, lengths)
+        order = table.order[cells] + np.repeat(starts_of(lengths) - starts_of(table.lengths)[requests], lengths)
     return TableColumns(
         lengths=table.lengths[requests],
         ids=[table.ids[request] for request in requests.tolist()],

@@ -6,6 +6,7 @@ training and serving encode by it, so there is one place where bounds, vocabular
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -110,6 +111,7 @@ class Field(_Data, frozen=True, kw_only=True):
         wanted = "a number" if self.width == 1 else f"a number or {self.width} numbers"
         is_numbers = all(type(fill) in (float, int) for fill in fills) and len(fills) == self.width
         _require(is_numbers, f"{where}: missing must be 'refuse' or {wanted}, found {self.missing!r}")
+        _require(all(map(math.isfinite, map(float, fills))), f"{where}: missing must be finite, found {self.missing!r}")
         if self.outside == "refuse":
             for fill, low, high in zip(fills, self.lowers, self.uppers, strict=True):
                 _require(low <= float(fill) <= high, f"{where}: missing must lie in [{low}, {high}], found {fill}")
@@ -282,6 +284,18 @@ class PolicySpec(_Data, frozen=True, kw_only=True):
                 return reward
         names = ", ".join(r.name for r in self.rewards) or "none"
         raise UsageProblem(f"there is no reward {name!r} in the spec of {self.domain!r}; it has {names}")
+
+    def reward_bounds(self, weights: Mapping[str, float]) -> tuple[float, float] | None:
+        """Return the least and the largest weighted sum of rewards, None where the spec does not bound all of them."""
+        rewards = {reward.name: reward for reward in self.rewards}
+        low = high = 0.0
+        for name, weight in weights.items():
+            reward = rewards.get(name)
+            if reward is None or reward.lower is None or reward.upper is None:
+                return None
+            ends = weight * reward.lower, weight * reward.upper
+            low, high = low + min(ends), high + max(ends)
+        return low, high
 
     def _check_actions(self) -> None:
         if self.is_quantity:

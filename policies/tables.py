@@ -7,12 +7,13 @@ slots stand in the order of their sorted ids.
 # B request, S slot, A action, F field, N rows of a table of all requests end to end
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.columns import Columns, TableColumns, UnableToEncode, Values
+from policies.columns import Columns, TableColumns, UnableToEncode, Values, starts_of
 from policies.events import shorten
 from policies.spec import PolicySpec
 from policies.values import Block, Tally, of_request
@@ -51,7 +52,7 @@ class FixedActions:
             return columns
         lengths = np.full(columns.count, len(self.ids), dtype=np.int64)
         whole = TableColumns(lengths=lengths, ids=[self.ids] * columns.count, order=None, fields={})
-        return Columns(count=columns.count, request=columns.request, actions=whole, slots=columns.slots)
+        return replace(columns, actions=whole)
 
     def locate(self, actions: TableColumns) -> Places:
         """Return where each listed action stands among the spec's ids: int64 [N].
@@ -179,7 +180,7 @@ class Tables:
         """Return, for each listed action of some requests, which of them lists it and its place among all N."""
         lengths = table.lengths[rows]
         owners = np.repeat(np.arange(len(rows)), lengths)
-        shift = self._action_starts[rows] - (np.cumsum(lengths) - lengths)
+        shift = self._action_starts[rows] - starts_of(lengths)
         return owners, np.arange(len(owners)) + shift[owners]
 
     def _narrow(self, mask: NDArray[np.bool_], row: int, sent: Any) -> None:
@@ -200,7 +201,7 @@ class Tables:
 
 
 def _starts(table: TableColumns | None) -> Places:
-    return np.zeros(0, dtype=np.int64) if table is None else np.cumsum(table.lengths) - table.lengths
+    return np.zeros(0, dtype=np.int64) if table is None else starts_of(table.lengths)
 
 
 def _order_within(table: TableColumns, starts: Places, row: int) -> Places | slice:

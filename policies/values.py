@@ -224,9 +224,9 @@ def _fill(field: Field, row: int, tally: Tally, where: str) -> Any:
     if field.missing == "refuse":
         raise UnableToEncode("missing_field", f"{where} is missing", row=row)
     tally.filled += 1
-    if field.is_category or field.width == 1 or isinstance(field.missing, tuple):
-        return field.missing if field.width > 1 or not isinstance(field.missing, tuple) else field.missing[0]
-    return (field.missing,) * field.width
+    if isinstance(field.missing, tuple):
+        return field.missing if field.width > 1 else field.missing[0]
+    return field.missing if field.width == 1 else (field.missing,) * field.width
 
 
 def _tail(field: Field, steps: int, value: Any, row: int, tally: Tally) -> list[Any]:

@@ -107,7 +107,7 @@ def rule(
     else:
         for part, rulings in zip(drawn, draw_choices(drawn, proposals, salt=salt), strict=True):
             _set(rows, part, rulings)
-    for part in parts:
+    for part in parts if any(reasons) else ():
         for place, row in enumerate(part.bucket.rows.tolist()):
             reason = reasons[row]
             if reason is not None:

@@ -18,7 +18,7 @@ _LOGGER: Final = logging.getLogger("penstock.serving")
 
 @final
 class JsonFormatter(logging.Formatter):
-    """Write a record as one line of JSON; an exception's text goes along, its trace only below `debug`."""
+    """Write a record as one line of JSON; an exception's text and trace go along."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""

@@ -59,6 +59,12 @@ def test_serving_knows_no_domain_by_name() -> None:
         ("serving/contract.py", "import optimizer.contract\n", "Floors"),
         ("policies/errors.py", "import kafka\n", "Policies never reach"),
         ("serving/receive.py", "import pyarrow\n", "Serving has no Parquet"),
+        ("policies/feedback.py", "import policies.artifact\n", "Inside policies"),
+        ("policies/settle.py", "import policies.gather\n", "Inside policies"),
+        ("policies/without_a_place.py", "", "Inside policies"),
+        ("serving/decide.py", "import serving.pipeline\n", "Inside serving"),
+        ("serving/contract.py", "import serving.metrics\n", "Inside serving"),
+        ("serving/without_a_place.py", "", "Inside serving"),
     ],
 )
 def test_a_planted_import_breaks_its_contract(tmp_path: Path, module: str, line: str, broken: str) -> None:
@@ -69,7 +75,7 @@ def test_a_planted_import_breaks_its_contract(tmp_path: Path, module: str, line:
             target.write_text(source.read_text())
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     planted = tmp_path / module
-    planted.write_text(planted.read_text() + "\n\n" + line)
+    planted.write_text((planted.read_text() if planted.exists() else "") + "\n\n" + line)
 
     done = subprocess.run(
         [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"],

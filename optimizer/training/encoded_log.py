@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.choose import FOLD_COUNT, unit_hashes
+from policies.choose import FOLD_COUNT, folds_of
 from policies.encode import Encoder
 from policies.errors import ContentRefused
 from policies.feedback import Feedback, LoggedChoices, logged_choices
@@ -205,13 +205,12 @@ class _Rows:
         whole[feedback.request_rows[wholes]] = reward[wholes]
         request_is_acted = np.ones(feedback.columns.count, dtype=bool)
         np.logical_and.at(request_is_acted, feedback.request_rows[is_choice], is_acted[is_choice])
-        folds = unit_hashes([feedback.units[row] for row in firsts.tolist()], purpose="fold") % np.uint64(FOLD_COUNT)
         return cls(
             reward=reward,
             propensity=feedback.propensity,
             is_acted=is_acted,
             whole_reward=whole,
-            fold=folds.astype(np.int64),
+            fold=folds_of(feedback.units[row] for row in firsts.tolist()),
             unit=feedback.unit_hashes[firsts],
             request_is_acted=request_is_acted,
         )
@@ -263,11 +262,9 @@ def _combined(feedback: Feedback, weights: Mapping[str, float]) -> Reals:
 
 
 def _bounds(spec: PolicySpec, weights: Mapping[str, float], groups: Iterable[Group]) -> tuple[float, float]:
-    rewards = {reward.name: reward for reward in spec.rewards}
-    named = [(weight, rewards[name]) for name, weight in weights.items() if name in rewards]
-    ends = [(w * r.lower, w * r.upper) for w, r in named if r.lower is not None and r.upper is not None]
-    if len(ends) == len(weights):
-        return sum(min(pair) for pair in ends), sum(max(pair) for pair in ends)
+    told = spec.reward_bounds(weights)
+    if told is not None:
+        return told
     seen = [g.reward[g.is_weighed] for g in groups] + [g.whole_reward[g.is_whole_weighed] for g in groups]
     values = np.concatenate([*seen, np.zeros(1)])
     low, high = float(values.min()), float(values.max())

@@ -98,7 +98,7 @@ class Question:
         else:
             sets = [(SUM, {name: 1.0 if weight is None else weight for name, weight in asked})]
         return tuple(
-            Objective(name=name, weights=weights, bounds=_spec_bounds(weights, spec) or self.reward_bounds)
+            Objective(name=name, weights=weights, bounds=(spec and spec.reward_bounds(weights)) or self.reward_bounds)
             for name, weights in sets
         )
 
@@ -130,16 +130,3 @@ class WeighableLog(Protocol):
 
     def weigh(self, target: Target, objective: Objective, *, question: Question) -> Weighed:
         """Weigh every row for a target."""
-
-
-def _spec_bounds(weights: Mapping[str, float], spec: PolicySpec | None) -> tuple[float, float] | None:
-    """Return the bounds of a weighted sum where the spec tells those of all its rewards, else None."""
-    rewards = {} if spec is None else {reward.name: reward for reward in spec.rewards}
-    low = high = 0.0
-    for name, weight in weights.items():
-        reward = rewards.get(name)
-        if reward is None or reward.lower is None or reward.upper is None:
-            return None
-        ends = weight * reward.lower, weight * reward.upper
-        low, high = low + min(ends), high + max(ends)
-    return low, high

@@ -122,7 +122,7 @@ class RewardModel:
             features: float64 [N, P], scaled, of the logged choice; the constant is added here.
             actions: [N], index of the logged action; all 0 where own action rows share one model.
             reward: float64 [N].
-            fold: [N], in 0…4: `unit_hashes(units, purpose="fold") % FOLD_COUNT`.
+            fold: [N], in 0…4: `policies.choose.folds_of` the units.
 
         Raises:
             ValueError: shapes, action indices or folds do not fit; or a value is not finite.

@@ -14,12 +14,13 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.choose import FOLD_COUNT, ONE, to_lattice, unit_hashes
+from policies.choose import ONE, folds_of, to_lattice
 from policies.encode import Bucket, Encoder
 from policies.evaluation.features import choice_features, logged_features
 from policies.evaluation.reward_model import FittedRewardModel, RewardModel
 from policies.evaluation.scored import Scored, UnableToScore
 from policies.feedback import Feedback, LoggedChoices, logged_choices
+from policies.log import PENDING
 from policies.policy import Policy
 from policies.spec import PolicySpec
 
@@ -29,7 +30,6 @@ _BATCH_CELLS: Final = 2**16
 
 _LARGEST_BATCH: Final = 16_384
 _SHADOW: Final = "shadow"
-_PENDING: Final = "pending"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +106,7 @@ def fit_values(feedback: Feedback, *, reward: Mapping[str, float], ridge: float 
 
     Raises:
         UnableToModelRewards: there are too many columns, or all units lie in one fold.
+        UnableToScore: a reward is unknown, or the log has no choice at all.
     """
     totals, status = _rewards(feedback, reward)
     usable = _usable(feedback, feedback.propensity) & (status == _GIVEN)
@@ -132,7 +133,7 @@ def fit_values(feedback: Feedback, *, reward: Mapping[str, float], ridge: float 
 
 def fold_of(feedback: Feedback) -> NDArray[np.int64]:
     """Return the cross-fitting fold of each row, from its unit alone: int64 [N]."""
-    return (unit_hashes(feedback.units, purpose="fold") % np.uint64(FOLD_COUNT)).astype(np.int64)
+    return folds_of(feedback.units)
 
 
 def _batch_size(feedback: Feedback) -> int:
@@ -166,7 +167,7 @@ def _rewards(feedback: Feedback, reward: Mapping[str, float]) -> tuple[Reals, ND
 def _fate(word: str | None) -> int:
     if word is None:
         return _NOT_EXPECTED
-    return _IS_PENDING if word == _PENDING else _IS_RETRACTED
+    return _IS_PENDING if word == PENDING else _IS_RETRACTED
 
 
 def _usable(feedback: Feedback, propensity: Reals) -> NDArray[np.bool_]:
@@ -213,11 +214,9 @@ class _Parts:
     def multiply_out(self, feedback: Feedback) -> None:
         """Give the row of a whole request the product over its slots; a fallback among them leaves it without one."""
         whole = np.flatnonzero(np.fromiter((slot == "" for slot in feedback.slots), bool, len(feedback)))
-        place = np.full(feedback.columns.count, -1, dtype=np.int64)
-        place[feedback.request_rows[whole]] = whole
+        slots = np.setdiff1d(np.arange(len(feedback)), whole)
         for column in (self.target, self.propensity):
             products = np.ones(feedback.columns.count)
-            slots = np.setdiff1d(np.arange(len(feedback)), whole)
             np.multiply.at(products, feedback.request_rows[slots], column[slots])
             column[whole] = products[feedback.request_rows[whole]]
 
@@ -252,7 +251,7 @@ def _assemble(feedback: Feedback, totals: Reals, status: NDArray[np.int64], part
         q_logged=_kept(parts.q_logged, kept),
         q_target=_kept(parts.q_target, kept),
     )
-    _refuse_deterministic(feedback, kept)
+    _refuse_deterministic(feedback, scored.propensity)
     return ScoredLog(scored=scored, rows=kept, excluded=excluded, pending=int(pending.sum()))
 
 
@@ -263,13 +262,13 @@ def _kept(column: Reals | None, kept: NDArray[np.int64]) -> Reals | None:
     return column[kept]
 
 
-def _refuse_deterministic(feedback: Feedback, kept: NDArray[np.int64]) -> None:
-    """Refuse a log in which every choice was certain although another action was eligible.
+def _refuse_deterministic(feedback: Feedback, propensity: Reals) -> None:
+    """Refuse a log whose scored rows, [K], were all certain although another action was eligible.
 
     Raises:
         UnableToScore: nothing was left to chance, so the log says nothing of other policies.
     """
-    if len(kept) and (feedback.propensity[kept] == 1.0).all() and _has_alternatives(feedback):
+    if len(propensity) and (propensity == 1.0).all() and _has_alternatives(feedback):
         raise UnableToScore(
             "propensity is 1 in every row although other actions were eligible: a deterministic log cannot be weighed; "
             "judge policies with `simulate`, or log with an exploration floor"
