@@ -20,12 +20,12 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from bench.timing import cpu_us, percentile, wall_us
+from penstock.collector import calm_collector
 from policies.artifact import Artifact, load_artifact
 from policies.encode import Encoder
 from policies.events import Decision, DecisionRequest, from_bytes
 from policies.recourse.linear import LinearRecourse
 from serving.catalogue import Lineup, lineup_of
-from serving.heap import calm_collector
 from serving.metrics import Metrics
 from serving.pipeline import Pipeline
 from serving.transport.memory import MemoryLog, MemoryTransport
@@ -34,7 +34,7 @@ from tests.helpers.domains import WORKLOADS
 
 BATCHES = (256, 32, 1)
 PROTOTYPE_RATIOS = {"ad_load": 7.3, "payments": 4.9, "iot_scheduling": 3.8, "hydrothermal": 2.2}
-"""What a throwaway prototype of the same loop measured against its own ceiling."""
+"""What an earlier prototype of the same loop measured against its own ceiling: not to be fallen behind."""
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--domain", action="append", choices=sorted(WORKLOADS), help="only this domain (repeatable)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
-    calm_collector()  # as `penstock decide` and `penstock serve` do
+    calm_collector()  # as the console script does
     rows = [measure(name) for name in options.domain or WORKLOADS]
     if options.json:
         print(json.dumps({"command": "python -m bench.decide", "rows": rows}, indent=2))

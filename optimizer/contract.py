@@ -30,8 +30,8 @@ Split = Literal["train", "validation", "test"]
 """Parts that share no scenario and no unit: fit on the first, choose on the second, report the third."""
 
 Observation = dict[str, Tensor]
-"""The graph's inputs by name, as `policies.encode` lays them out (FORMATS): float64, batch first, in the units of the
-spec; normalization lies inside the policy's graph."""
+"""The graph's inputs by name, as `policies.encode` lays them out: float64, batch first, in the units of the spec;
+normalization lies inside the policy's graph."""
 
 ScenarioT = TypeVar("ScenarioT")
 StateT = TypeVar("StateT")

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from policies.gates import raised_floor
-from policies.signature import ACTIONS, BATCH, SLOTS, GraphTensor, graph_inputs, output_name
+from policies.signature import BATCH, GraphTensor, graph_inputs, output_name
 from policies.spec import PolicySpec
 
 OPSET = 20
 IR_VERSION = 10
-"""Opset 20 and IR 10: what onnxruntime 1.26 and newer read, and what the notes' measurements were made with."""
+"""Opset 20 and IR 10: what onnxruntime 1.26 and newer read, and what every bound of this house was measured with."""
 
 _ELEMENTS = {"float64": TensorProto.DOUBLE, "bool": TensorProto.BOOL}
 
@@ -119,10 +119,8 @@ def _model(
 
 
 def _output_axes(spec: PolicySpec) -> tuple[int | str, ...]:
-    if spec.is_quantity:
-        return (BATCH, len(spec.actions.names))
-    slots: int | str = SLOTS if spec.has_slots else 1
-    return (BATCH, slots, ACTIONS if spec.actions.ids is None else len(spec.actions.ids))
+    """Return the axes of the output: a quantity's components, or those of the mask."""
+    return (BATCH, len(spec.actions.names)) if spec.is_quantity else graph_inputs(spec)[-1].axes
 
 
 def _strip(message: object) -> None:

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Final, NoReturn
 
 from penstock.arguments import VERBS, add_json, attach_values
-from policies.errors import PenstockError, UsageProblem
+from policies.errors import PenstockError, Unable, UsageProblem
 
 EXTRAS: Final = {
     "pyarrow": "evaluate",
@@ -24,7 +24,6 @@ EXTRAS: Final = {
 }
 """Which extra brings the module that a base install lacks."""
 
-EXIT_UNABLE: Final = 4
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells say it
 EXIT_BROKEN_PIPE: Final = 141  # 128 + SIGPIPE
 
@@ -136,7 +135,7 @@ def _fail_on_system(error: OSError) -> int:
         sys.stdout.flush()
     except OSError:
         _mute()
-    return _fail(f"cannot read or write: {error}; what was written until then is not whole", EXIT_UNABLE)
+    return _fail(f"cannot read or write: {error}; what was written until then is not whole", Unable.exit_code)
 
 
 def _mute() -> None:
@@ -147,4 +146,4 @@ def _fail_without_extra(error: ModuleNotFoundError) -> int:
     extra = EXTRAS.get((error.name or "").partition(".")[0])
     if extra is None:
         raise error
-    return _fail(f"this needs {error.name}, which is not installed: pip install 'penstock[{extra}]'", EXIT_UNABLE)
+    return _fail(f"this needs {error.name}, which is not installed: pip install 'penstock[{extra}]'", Unable.exit_code)

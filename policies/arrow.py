@@ -189,13 +189,9 @@ def combined(column: Any) -> Any:
     pa = arrow()
     if not isinstance(column, pa.ChunkedArray):
         return column
-    return (
-        column.chunk(0)
-        if column.num_chunks == 1
-        else pa.concat_arrays(column.chunks)
-        if column.num_chunks
-        else (pa.array([], type=column.type))
-    )
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
 
 
 def number_array(values: Any) -> Any:

@@ -7,7 +7,7 @@ choices are found among the encoded requests: scoring and training both walk ove
 # B request of a bucket, S slot, A action, N row
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from policies.encode import Bucket, Encoder
 from policies.fold import Folded, Folding, UnableToFold, fold
 from policies.log import (
     Feedback,
+    LogNotFound,
     Ragged,
     UnableToUseFeedback,
     first_rows,
@@ -24,13 +25,7 @@ from policies.log import (
     slice_columns,
     split_by_time,
 )
-from policies.parquet import (
-    LogNotFound,
-    UnableToReadFeedback,
-    read_columns,
-    read_feedback,
-    write_feedback,
-)
+from policies.parquet import UnableToReadFeedback, read_columns, read_feedback, write_feedback
 from policies.spec import PolicySpec
 
 __all__ = [
@@ -127,15 +122,9 @@ def _fixed_places(feedback: Feedback, spec: PolicySpec) -> NDArray[np.int64] | N
 def _locate(
     feedback: Feedback, bucket: Bucket, start: int, rows: NDArray[np.int64], places: NDArray[np.int64] | None
 ) -> LoggedChoices:
-    bucket = Bucket(
-        rows=bucket.rows + start,
-        arrays=bucket.arrays,
-        mask=bucket.mask,
-        action_ids=bucket.action_ids,
-        slot_ids=bucket.slot_ids,
-    )
     within = np.full(int(feedback.request_rows[rows[-1]]) + 1 - start, -1, dtype=np.int64)
-    within[bucket.rows - start] = np.arange(len(bucket.rows))
+    within[bucket.rows] = np.arange(len(bucket.rows))
+    bucket = replace(bucket, rows=bucket.rows + start)
     request = within[feedback.request_rows[rows] - start]
     if feedback.spec.has_slots:
         is_whole = np.fromiter((feedback.actions[row] is None for row in rows.tolist()), dtype=bool, count=len(rows))

@@ -150,12 +150,12 @@ class Folding:
         """
         join = _Join(self.spec, as_of=as_of)
         rows: list[_Row] = []
-        duplicates = 0
+        duplicates = conflicts = 0
         for request_id, same in self._decided.items():
             stands = _first(same)
             alike = _count_alike(stands, same)
             duplicates += alike
-            join.decision_conflicts += _count_rivals(stands, same) - alike
+            conflicts += _count_rivals(stands, same) - alike
             rows.extend(join.rows(stands, self._told.get(request_id, {})))
         alone = sum(len(told) for request_id, told in self._told.items() if request_id not in self._decided)
         return Folded(
@@ -164,7 +164,7 @@ class Folding:
             kept_apart=tuple(sorted(join.late, key=lambda late: late[:4])),
             conflicts=join.conflicts,
             duplicates=duplicates,
-            decision_conflicts=join.decision_conflicts,
+            decision_conflicts=conflicts,
             orphans=join.orphans + alone,
             unnamed=join.unnamed,
             foreign=self._foreign,
@@ -237,7 +237,7 @@ class _Join:
         self._as_of = as_of
         self._names = frozenset(reward.name for reward in spec.rewards)
         self.late: list[Late] = []
-        self.conflicts = self.decision_conflicts = self.orphans = self.unnamed = 0
+        self.conflicts = self.orphans = self.unnamed = 0
 
     def rows(self, decided: _Decided, told: dict[Place, Outcome]) -> Iterable[_Row]:
         """Yield a row per choice, and one with slot "" where a many-slot request has a reward of the whole."""
@@ -332,7 +332,7 @@ def _vectors(values: list[Any], spec: PolicySpec) -> Numbers | None:
     if not spec.is_quantity or all(value is None for value in values):
         return None
     size = len(spec.actions.names)
-    wrong = next((value for value in values if value is not None and len(value) != size), None)
+    wrong = next((v for v in values if v is not None and (isinstance(v, str) or len(v) != size)), None)
     if wrong is not None:
         raise UnableToFold(f"expected a quantity of {size} components in each decision, found {wrong!r}")
     return np.array([[math.nan] * size if value is None else value for value in values], dtype=np.float64)

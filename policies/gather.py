@@ -308,9 +308,10 @@ def _check_action_fields(listed: _Listed, stands: Places) -> None:
     for name, values in listed.fields.items():
         at = _first_difference(values, stands)
         if at is not None:
+            action, row = listed.words[listed.ranks[at]], _row_of(at, listed.lengths)
             raise UnableToGather(
-                f"action_{name} must be the same in all rows of a request, found {values[at]} for "
-                f"{listed.words[listed.ranks[at]]!r} in row {_row_of(at, listed.lengths)} and {values[stands[at]]} before"
+                f"action_{name} must be the same in all rows of a request, found {values[at]} for {action!r} in row "
+                f"{row} and {values[stands[at]]} before"
             )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.columns import Columns, TableColumns, UnableToEncode, Values, starts_of
-from policies.errors import ContentRefused
+from policies.errors import ContentRefused, UsageProblem
 from policies.spec import PolicySpec
 
 Numbers = NDArray[np.float64]
@@ -23,6 +23,10 @@ Places = NDArray[np.int64]
 PENDING: Final = "pending"
 RETRACTED: Final = "retracted"
 DEFAULT: Final = "default"
+
+
+class LogNotFound(UsageProblem):
+    """There is no log where one was expected."""
 
 
 class UnableToUseFeedback(ContentRefused):

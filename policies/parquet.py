@@ -30,18 +30,18 @@ from policies.assemble import assemble, canonical_order
 from policies.cells import cells_of, slot_places
 from policies.choose import unit_hashes
 from policies.columns import Values
-from policies.errors import ContentRefused, UsageProblem
+from policies.errors import ContentRefused
 from policies.gather import gather
-from policies.log import DEFAULT, PENDING, RETRACTED, Feedback, Ragged, pick
+from policies.log import DEFAULT, PENDING, RETRACTED, Feedback, LogNotFound, Ragged, pick
 from policies.spec import Field, PolicySpec, read_spec, spec_path_of
 
 _DISTINCT = {"request_id", "unit", "time"}
+_COLUMNS = {"request_id", "slot", "time", "unit", "unit_hash", "step", "eligible", "policy", "role", "fallback"} | {
+    *("action", "action_value", "applied_action", "applied_value"),
+    *("propensity", "probabilities", "propensity_floor"),
+}
 _STATUSES = {PENDING, RETRACTED, DEFAULT, None}
 _ROLES = {"live", "canary", "shadow"}
-
-
-class LogNotFound(UsageProblem):
-    """There is no log where one was expected."""
 
 
 class UnableToReadFeedback(ContentRefused):
@@ -263,20 +263,7 @@ def _read(path: Path, file: Any, names: list[str]) -> Any:
 def _known(names: list[str], spec: PolicySpec) -> list[str]:
     wanted = {f"reward_{r.name}" for r in spec.rewards} | {f"status_{r.name}" for r in spec.rewards}
     wanted |= {f"{'context' if f.axis == 'request' else f.axis}_{f.name}" for f in spec.fields}
-    wanted |= {
-        "request_id",
-        "slot",
-        "time",
-        "unit",
-        "unit_hash",
-        "step",
-        "eligible",
-        "action",
-        "action_value",
-        "applied_action",
-    }
-    wanted |= {"applied_value", "propensity", "probabilities", "propensity_floor", "policy", "role", "fallback"}
-    return [name for name in names if name in wanted]
+    return [name for name in names if name in wanted | _COLUMNS]
 
 
 def _check_names(path: Path, names: list[str], spec: PolicySpec) -> None:

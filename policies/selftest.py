@@ -20,7 +20,7 @@ Group = tuple[Arrays, NDArray[np.bool_]]
 """The graph's inputs but the mask, and the mask: requests of one padded size."""
 
 SELFTEST_TOLERANCE = 1e-5
-"""How far a self-test may be off: float32 sums of another CPU (FORMATS, "Artifact")."""
+"""How far a self-test may be off: float32 sums of another CPU (docs/reference/formats.md, "Artifact")."""
 
 _EDGE_SHARE = 0.2  # of the values lie on one of their bounds
 _OWN_SIZES = ((1, 1), (1, 2), (1, 4), (1, 8), (1, 64))

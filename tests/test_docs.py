@@ -25,6 +25,7 @@ _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)", re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _COMMAND = re.compile(r"(?:^|[`$;&|(] ?|^\$ )penstock ((?!-)[a-z]+)\b([^`\n]*)", re.MULTILINE)
+_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -69,6 +70,12 @@ def _missing_paths(page: Path) -> Iterator[str]:
         word = code.split("::")[0]
         if re.fullmatch(r"[\w.\-]+(/[\w.\-]*)+", word) and word.split("/")[0] in TOP and not (ROOT / word).exists():
             yield code
+
+
+def _missing_tests(page: Path) -> Iterator[str]:
+    for path, name in _TEST.findall(page.read_text(encoding="utf-8")):
+        if not (ROOT / path).exists() or f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8"):
+            yield f"{path}::{name}"
 
 
 def _unknown_words(page: Path) -> Iterator[str]:
@@ -151,6 +158,18 @@ def test_a_page_names_no_verb_or_flag_that_is_not_there(page: Path) -> None:
     assert list(_unknown_words(page)) == []
 
 
+@each_page
+def test_every_test_that_a_page_names_is_there(page: Path) -> None:
+    assert list(_missing_tests(page)) == []
+
+
+def test_each_law_of_the_design_is_held_by_tests() -> None:
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    stated = re.findall(r"^(\d)\. \*\*", text, re.MULTILINE)
+    held = re.findall(r"^\| (\d) \|.*\| `tests/[^`]+` \|$", text, re.MULTILINE)
+    assert stated == list(dict.fromkeys(held)) == list("1234567")
+
+
 def test_every_page_of_the_documentation_is_in_the_index() -> None:
     index = ROOT / "docs" / "index.md"
     linked = {(index.parent / link).resolve() for link in _LINK.findall(index.read_text(encoding="utf-8"))}
@@ -163,6 +182,8 @@ def test_every_page_of_the_documentation_is_in_the_index() -> None:
         (_broken_links, "[gone](no-such-page.md)"),
         (_broken_links, "# Here\n\n[there](#nowhere)"),
         (_missing_paths, "see `policies/no_such_module.py`"),
+        (_missing_tests, "`tests/test_docs.py::test_no_such_thing`"),
+        (_missing_tests, "`tests/test_no_such_file.py::test_a_false_page_is_found`"),
         (_unknown_words, "```sh\npenstock dream --artifact x\n```"),
         (_unknown_words, "```console\n$ penstock verify x --out y\n```"),
         (_unknown_words, "the flag `--no-such-flag`"),

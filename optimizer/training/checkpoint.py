@@ -50,7 +50,9 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a folder, and the folder unless something else lies there."""
+    """Remove a folder's checkpoints, if there is one, and the folder unless something else lies there."""
+    if not folder.is_dir():
+        return
     for path in folder.glob(f"*{SUFFIX}"):
         path.unlink()
     if not any(folder.iterdir()):

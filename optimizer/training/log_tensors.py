@@ -3,7 +3,7 @@
 # B request, S slot, A action, N weighed row
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -117,8 +117,7 @@ def to_tensors(
 
 def with_anchor(tensors: GroupTensors, *, network: TwoStepPolicy) -> GroupTensors:
     """Return the group with a network's own probabilities as the anchor."""
-    values = {f.name: getattr(tensors, f.name) for f in fields(tensors)}
-    return GroupTensors(**{**values, "log_anchor": log_of(probabilities_of(network, tensors))})
+    return replace(tensors, log_anchor=log_of(probabilities_of(network, tensors)))
 
 
 def probabilities_of(network: TwoStepPolicy, tensors: GroupTensors) -> Tensor:

@@ -177,7 +177,7 @@ class CloneTask:
         return sum(map(len, self.train.tensors))
 
     def loss(self, module: TwoStepPolicy, rows: Tensor) -> Tensor:
-        return self._surprise(module, list(_picked(self.train.tensors, rows)))
+        return self._surprise(module, _picked(self.train.tensors, rows))
 
     def held_out(self, module: TwoStepPolicy) -> float:
         return -float(self._surprise(module, self.judged.tensors))

@@ -58,7 +58,7 @@ class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_report(report: TrainReport, *, folder: Path) -> Path:
-    """Write the report into an artifact's folder and return its path; no digest covers it (FORMATS)."""
+    """Write the report into an artifact's folder and return its path; no digest covers it."""
     path = folder / "evaluation.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return path

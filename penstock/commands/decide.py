@@ -42,7 +42,6 @@ def run(arguments: argparse.Namespace) -> "Report":
     """Decide and say how many decisions there were."""
     from penstock.lineup import load_one
     from penstock.output import Report
-    from serving.heap import calm_collector
     from serving.once import decide_file
 
     if arguments.json and arguments.out is None:
@@ -50,7 +49,6 @@ def run(arguments: argparse.Namespace) -> "Report":
     batch_size = whole_number(arguments.batch_size, flag="--batch-size", least=1)
     _check_paths(arguments.requests, arguments.out)
     lineup = load_one(arguments.artifact, catalogue=arguments.catalogue, salt_file=arguments.salt_file)
-    calm_collector()
     with ExitStack() as files:
         counts = decide_file(
             arguments.requests,

@@ -46,7 +46,6 @@ def run(arguments: argparse.Namespace) -> "Report":
     """Serve until stopped, and say what came of it."""
     import threading
 
-    from serving.heap import calm_collector
     from serving.log import set_up_logging
     from serving.service import Service, stop_on_signals
     from serving.settings import read_settings
@@ -56,7 +55,6 @@ def run(arguments: argparse.Namespace) -> "Report":
     set_up_logging(level=settings.log_level)
     stop = threading.Event()
     stop_on_signals(stop)
-    calm_collector()
 
     def announce(port: int) -> None:
         stream = sys.stderr if arguments.json else sys.stdout

@@ -15,10 +15,12 @@ from penstock.demo.stand import Stand
 from penstock.demo.telling import interval, judge, pick, plain, table
 from penstock.output import Table, short
 from policies.artifact import load_artifact
+from policies.evaluation.evaluate import Judged
 from policies.events import to_bytes
 from policies.feedback import write_feedback
 from policies.importers.classification import LabelledSet, fit_logger, read_labelled, split_rows
 from policies.importers.samples import labelled_sample
+from policies.log import Places
 from policies.spec import spec_to_bytes
 from serving.catalogue import lineup_of
 from serving.verify import verify
@@ -66,7 +68,7 @@ def tell(*, data: Path | None, folder: Path, seed: int, progress: Progress) -> T
         f"{', better than the log' if predicted.better_than_log else ''}.",
     ]
     served_story = _serve(labelled, served, folder)
-    closing, again = _close_the_ring(labelled, served, folder, predicted.estimate.value or 0.0, interval(predicted))
+    closing, again = _close_the_ring(labelled, served, folder, predicted)
     result = {
         "source": source,
         "chosen": chosen,
@@ -100,7 +102,7 @@ def _publish(source: Path, target: Path) -> None:
         (target / path.name).write_bytes(path.read_bytes())
 
 
-def _serve(labelled: LabelledSet, rows: np.typing.NDArray[np.int64], folder: Path) -> Told:
+def _serve(labelled: LabelledSet, rows: Places, folder: Path) -> Told:
     """Serve unseen requests through the pipeline, joining outcomes as they come."""
     artifact = load_artifact(folder / "artifact")
     stand = Stand(artifact, world=lambda decision: labelled.outcomes([decision])[0])
@@ -136,21 +138,20 @@ def _running(number: int, stand: Stand, running: dict[str, Any] | None) -> str:
 
 
 def _close_the_ring(
-    labelled: LabelledSet, rows: np.typing.NDArray[np.int64], folder: Path, predicted: float, predicted_interval: str
+    labelled: LabelledSet, rows: Places, folder: Path, predicted: Judged
 ) -> tuple[list[str | Table], dict[str, Any]]:
     """Judge the log that serving has made: what was realized, and what the others would have earned on it."""
     targets = {"learned": str(folder / "artifact"), "uniform": "uniform"}
     answer = judge(folder / "feedback.parquet", targets)
     realized = pick(answer, "logged", "ips")
     truth = labelled.value(rows, load_artifact(folder / "artifact").policy)
-    low, high = predicted_interval.strip("[]").split(", ")
-    value = realized.estimate.value or 0.0
-    holds = "inside" if float(low) <= value <= float(high) else "outside"
+    value, promised = realized.estimate.value, predicted.estimate
+    holds = "inside" if value is not None and promised.low <= value <= promised.high else "outside"
     text: list[str | Table] = [
         Table(
             columns=("", "value", "95 % interval"),
             rows=[
-                ("predicted before deployment", short(predicted), predicted_interval),
+                ("predicted before deployment", short(promised.value), interval(predicted)),
                 ("realized after serving", short(value), interval(realized)),
                 ("truth (full information)", short(truth), ""),
             ],

@@ -11,9 +11,10 @@ from optimizer.training.progress import Progress
 from penstock.demo.earning import Told
 from penstock.demo.telling import judge, pick, plain, table
 from penstock.output import Table
-from policies.feedback import Feedback
+from policies.feedback import Feedback, read_feedback
 from policies.importers.importing import import_log, write_import
 from policies.importers.samples import click_sample, starved_sample
+from policies.spec import PolicySpec
 
 TRAIN_SHARE = 0.8
 
@@ -36,7 +37,7 @@ def tell(*, data: Path | None, folder: Path, seed: int, progress: Progress) -> T
     text: list[str | Table] = [
         f"2. Honesty when the log cannot tell: {source}.",
         f"   Learned on the first {written.train_row_count:,} rows by time, judged on the last "
-        f"{written.test_row_count:,}, which hold {_clicks(answer_log=written.test, spec=clicks)} clicks:",
+        f"{written.test_row_count:,}, which hold {_clicks(written.test, spec=clicks.spec)} clicks:",
         table(answer, estimator="snips", names={"logged": "the log's own", "table": rival}),
         f"   By these clicks {said} than the policy that wrote the log." if not better else f"   {said}.",
         "   And where a log starves some actions, uniform is asked of it:",
@@ -68,7 +69,5 @@ def _logs(data: Path | None, folder: Path, seed: int) -> tuple[Feedback, str, st
     return clicks, f"table:{table_path}@position", "BernoulliTS", starved, source
 
 
-def _clicks(*, answer_log: Path, spec: Feedback) -> int:
-    from policies.feedback import read_feedback
-
-    return int(np.nansum(read_feedback(answer_log, spec=spec.spec).rewards["click"]))
+def _clicks(log: Path, *, spec: PolicySpec) -> int:
+    return int(np.nansum(read_feedback(log, spec=spec).rewards["click"]))

@@ -11,19 +11,16 @@ from typing import Literal
 
 import msgspec
 
-from policies.errors import ContentRefused, UsageProblem
+from policies.errors import ContentRefused
 from policies.evaluation.bounds import RewardBounds, WeightBound, checked_reward_bounds, checked_weight_bound
 from policies.evaluation.column_log import COLUMNS, ColumnLog
 from policies.evaluation.estimators import Estimate, estimate
 from policies.evaluation.question import Objective, Question, WeighableLog, Weighed
 from policies.evaluation.targets import Target
+from policies.log import LogNotFound
 from policies.npz import UnableToReadArrays, load_npz
 
 Format = Literal["feedback", "obd", "npz", "table"]
-
-
-class LogNotFound(UsageProblem):
-    """There is no log where one was expected."""
 
 
 class UnableToReadLog(ContentRefused):

@@ -98,9 +98,12 @@ class Question:
         else:
             sets = [(SUM, {name: 1.0 if weight is None else weight for name, weight in asked})]
         return tuple(
-            Objective(name=name, weights=weights, bounds=(spec and spec.reward_bounds(weights)) or self.reward_bounds)
-            for name, weights in sets
+            Objective(name=name, weights=weights, bounds=self._bounds(weights, spec)) for name, weights in sets
         )
+
+    def _bounds(self, weights: Mapping[str, float], spec: PolicySpec | None) -> tuple[float, float] | None:
+        told = None if spec is None else spec.reward_bounds(weights)
+        return self.reward_bounds if told is None else told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

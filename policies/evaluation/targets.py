@@ -129,7 +129,8 @@ def probabilities_at(
         where: what the codes are called in messages.
 
     Raises:
-        UnableToUseTable: a code or an action lies outside the table.
+        UnableToUseTable: a column does not hold whole numbers.
+        UnableToReadTable: a code or an action lies outside the table.
     """
     codes, actions = whole_numbers(codes), whole_numbers(actions)
     for name, values, size in ((where, codes, table.rows.shape[0]), ("action", actions, table.rows.shape[1])):

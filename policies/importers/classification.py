@@ -8,7 +8,6 @@ Source: the reduction from classification to bandits, Beygelzimer and Langford, 
 
 # N row, D feature, A class
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,9 +24,10 @@ from policies.encode import Encoder
 from policies.errors import ContentRefused
 from policies.events import Decision, DecisionRequest, Outcome, from_bytes, microseconds
 from policies.importers.inference import domain_of, number_field
+from policies.importers.lines import read_rows
 from policies.log import Feedback, Numbers, Places, Ragged
 from policies.policy import Policy
-from policies.spec import ActionSet, PolicySpec, Reward
+from policies.spec import ActionSet, Field, PolicySpec, Reward
 
 FEATURES: Final = "features"
 REWARD: Final = "correct"
@@ -184,9 +184,9 @@ def read_labelled(source: Path, *, seed: int = 0, bound_share: float = 1.0, floo
 
     Raises:
         UnableToImportLabels: a line has another number of values, or a feature is not a finite number.
+        UnableToReadRows: the file is no CSV.
     """
-    with source.open(newline="", encoding="utf-8") as file:
-        lines = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    lines = [[cell.strip() for cell in row] for row in read_rows(source)]
     lines = lines[1:] if lines and not any(map(_is_number, lines[0][:-1])) else lines
     if len(lines) < 2 or len(lines[0]) < 2:
         raise UnableToImportLabels(f"{source}: expected lines of features and, last, a class, found {len(lines)} lines")
@@ -220,15 +220,14 @@ class SoftenedClassifier:
         """Keep the weights, float64 [D + 1, A] (the last row is the intercept), and what scores are multiplied by."""
         (field,) = spec.flat_fields
         self.spec = spec
-        self._lower = np.array(field.lowers)
-        self._width = np.maximum(np.array(field.uppers) - self._lower, np.finfo(np.float64).tiny)
+        self._field = field
         self._weights = weights
         self._sharpness = sharpness
         self.identity = sha256(weights.tobytes() + repr(sharpness).encode()).hexdigest()
 
     def propose(self, arrays: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> NDArray[np.floating]:
         """Return probabilities, float64 [B, 1, A]."""
-        scores = _design((arrays["request"] - self._lower) / self._width) @ self._weights
+        scores = _design(arrays["request"], self._field) @ self._weights
         soft = _soften(scores, self._sharpness, self.spec.floor)
         proposed: NDArray[np.floating] = soft[:, None, :] * mask
         return proposed
@@ -240,9 +239,7 @@ def fit_logger(labelled: LabelledSet, rows: Places, *, value: float = LOGGING_VA
     These rows must not be logged: the log would know their labels.
     """
     (field,) = labelled.spec.flat_fields
-    lower, upper = np.array(field.lowers), np.array(field.uppers)
-    scaled = (np.clip(labelled.features[rows], lower, upper) - lower) / np.maximum(upper - lower, np.finfo(float).tiny)
-    design = _design(scaled)
+    design = _design(np.clip(labelled.features[rows], field.lowers, field.uppers), field)
     labels = labelled.labels[rows]
     targets = np.eye(len(labelled.classes))[labels]
     gram = design.T @ design + _RIDGE * np.eye(design.shape[1])
@@ -261,8 +258,11 @@ def _sharpness(scores: Numbers, labels: Places, *, floor: float, value: float) -
     return low
 
 
-def _design(scaled: Numbers) -> Numbers:
-    return np.concatenate([scaled, np.ones((len(scaled), 1))], axis=1)
+def _design(values: Numbers, field: Field) -> Numbers:
+    """Scale values [N, D] to [0, 1] by the field's bounds and add the constant: [N, D + 1]."""
+    lower, upper = np.array(field.lowers), np.array(field.uppers)
+    scaled = (values - lower) / np.maximum(upper - lower, np.finfo(np.float64).tiny)
+    return np.concatenate([scaled, np.ones((len(values), 1))], axis=1)
 
 
 def _soften(scores: Numbers, sharpness: float, floor: float) -> Numbers:

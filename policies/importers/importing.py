@@ -10,8 +10,8 @@ from policies.importers.classification import import_classification
 from policies.importers.npz import import_npz
 from policies.importers.obd import import_obd
 from policies.importers.table import import_table
-from policies.log import Feedback, split_by_time
-from policies.parquet import LogNotFound, write_feedback
+from policies.log import Feedback, LogNotFound, split_by_time
+from policies.parquet import write_feedback
 from policies.spec import spec_to_bytes
 
 _IMPORTERS: Final[dict[str, Callable[..., Feedback]]] = {

@@ -40,7 +40,10 @@ def import_npz(source: Path, *, train_share: float | None = None) -> Feedback:
             f"{source}: expected the arrays {', '.join(_NEEDED)}; missing: {', '.join(missing)}. "
             "A missing propensity is never taken as 1."
         )
-    count = len(arrays["reward"])
+    reward = _flat(source, "reward", arrays["reward"])
+    count = len(reward)
+    if not count:
+        raise UnableToImportArrays(f"{source}: expected rows, found none")
     wrong = next((name for name, array in arrays.items() if len(array.shape) < 1 or len(array) != count), None)
     if wrong is not None:
         raise UnableToImportArrays(f"{source}: {wrong} must have {count} rows as reward, found {arrays[wrong].shape}")
@@ -61,7 +64,7 @@ def import_npz(source: Path, *, train_share: float | None = None) -> Feedback:
         columns=Columns(count=count, request=request),
         actions=[ids[action] for action in actions.tolist()],
         propensity=_flat(source, "pscore", arrays["pscore"]),
-        rewards={"reward": _flat(source, "reward", arrays["reward"])},
+        rewards={"reward": reward},
         units=_units(source, arrays["unit"]) if "unit" in arrays else None,
         times=times,
     )

@@ -8,7 +8,6 @@ Source: Saito et al., Open Bandit Dataset and Pipeline, arXiv 2008.07146; the da
 
 # N row, K item
 
-import csv
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from policies.columns import Columns, TableColumns, Values
 from policies.errors import ContentRefused, UsageProblem
 from policies.events import microseconds
 from policies.importers.inference import action_ids, category_field, number_field, training_rows
+from policies.importers.lines import read_rows
 from policies.log import Feedback, Numbers, Places
 from policies.spec import ActionSet, Constant, Field, PolicySpec, Reward
 
@@ -44,6 +44,7 @@ def import_obd(source: Path, *, train_share: float | None = None) -> Feedback:
     Raises:
         ObdNotFound: there is no such CSV.
         UnableToImportObd: a column is missing, or a value is not what the data set's README says.
+        UnableToReadRows: the CSV is not one.
     """
     path = _csv_of(source)
     columns = _read_csv(path)
@@ -90,8 +91,7 @@ def _csv_of(source: Path) -> Path:
 
 
 def _read_csv(path: Path) -> dict[str, tuple[str, ...]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+    rows = read_rows(path)
     if len(rows) < 2:
         raise UnableToImportObd(f"{path}: expected a header and rows, found {len(rows)} lines")
     short = next((line for line, row in enumerate(rows, start=1) if len(row) != len(rows[0])), None)
@@ -152,7 +152,8 @@ def _times(path: Path, columns: dict[str, tuple[str, ...]]) -> Places:
 
 def _affinity(path: Path, columns: dict[str, tuple[str, ...]]) -> Numbers:
     """Return how often each row's user clicked each item before: float64 [N, K]; [N, 0] where the file says nothing."""
-    names = sorted((name for name in columns if name.startswith(_AFFINITY)), key=lambda name: int(name.split("_")[-1]))
+    named = [name for name in columns if name.startswith(_AFFINITY) and name.removeprefix(_AFFINITY).isdecimal()]
+    names = sorted(named, key=lambda name: int(name.removeprefix(_AFFINITY)))
     if not names:
         return np.zeros((len(columns["item_id"]), 0))
     return np.stack([_numbers(path, columns, name) for name in names], axis=1)
@@ -172,6 +173,8 @@ def _items(path: Path) -> dict[str, list[str]]:
     columns = _read_csv(path)
     order = np.argsort(_integers(path, columns, "item_id"))
     names = sorted(name for name in columns if name.startswith("item_feature_"))
+    for name in filter(_is_number, names):
+        _numbers(path, columns, name)
     return {name: [columns[name][row] for row in order.tolist()] for name in names}
 
 

@@ -55,7 +55,7 @@ def labelled_sample(*, seed: int, count: int = 6_000, floor: float = FLOOR, boun
 def click_sample(*, seed: int, count: int = 10_000) -> ClickSample:
     """Generate a log of a policy that shows items uniformly, and a greedier policy's table, which it cannot judge."""
     draws = np.random.default_rng([seed, 2])
-    table = _greedy(draws, sharpness=1.0)
+    table = _greedy(draws)
     uniform = np.full((POSITION_COUNT, ITEM_COUNT), 1 / ITEM_COUNT)
     return ClickSample(feedback=_log(draws, uniform, count), table=table)
 
@@ -66,7 +66,7 @@ def starved_sample(*, seed: int, count: int = 10_000) -> ClickSample:
     The propensities are exact, but the few impressions of starved items weigh as much as thousands of the others.
     """
     draws = np.random.default_rng([seed, 3])
-    greedy = _greedy(draws, sharpness=1.0)
+    greedy = _greedy(draws)
     starved = np.argsort(greedy, axis=1)[:, : ITEM_COUNT // 2]
     np.put_along_axis(greedy, starved, _STARVED, axis=1)
     rest = greedy.sum(axis=1, keepdims=True) - _STARVED * starved.shape[1]
@@ -76,8 +76,8 @@ def starved_sample(*, seed: int, count: int = 10_000) -> ClickSample:
     return ClickSample(feedback=_log(draws, scaled, count), table=uniform)
 
 
-def _greedy(draws: np.random.Generator, *, sharpness: float) -> Numbers:
-    powers = np.exp(sharpness * draws.normal(size=(POSITION_COUNT, ITEM_COUNT)))
+def _greedy(draws: np.random.Generator) -> Numbers:
+    powers = np.exp(draws.normal(size=(POSITION_COUNT, ITEM_COUNT)))
     table: Numbers = powers / powers.sum(axis=1, keepdims=True)
     return table
 

@@ -6,7 +6,6 @@ there; every other column is context: texts are a category, numbers a number.
 
 # N row
 
-import csv
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from policies.columns import Columns, Values
 from policies.errors import ContentRefused
 from policies.events import microseconds
 from policies.importers.inference import domain_of, infer_field, training_rows
+from policies.importers.lines import read_rows
 from policies.log import Feedback, Numbers, Places
 from policies.spec import ActionSet, PolicySpec, Reward
 
@@ -26,6 +26,8 @@ _RESERVED: Final = {"", "action", "propensity", "request_id", "unit", "unit_hash
 _NOT_SEEN: Final = {"p_eval", "q_logged", "q_pi", "propensity_floor", "policy", "role", "fallback", "probabilities"}
 _CONTEXT: Final = "context_"
 _REWARD: Final = "reward_"
+_IDS: Final = frozenset({"action", "request_id", "unit"})
+_LARGEST_WHOLE: Final = 2.0**53  # above it a float is no longer every whole number: ids would run together
 _NULLS: Final = frozenset({"", "NA", "NaN", "nan", "null", "None"})
 
 Column = NDArray[Any]
@@ -42,6 +44,7 @@ def import_table(source: Path, *, train_share: float | None = None) -> Feedback:
 
     Raises:
         UnableToImportTable: a column is missing, or a value is not what it must be; the message names it.
+        UnableToReadRows: a CSV is not one.
         UnableToUseParquet: a Parquet file needs pyarrow.
     """
     columns = _read_parquet(source) if source.suffix in (".parquet", ".pq") else _read_csv(source)
@@ -70,7 +73,7 @@ def import_table(source: Path, *, train_share: float | None = None) -> Feedback:
         propensity=_numbers(source, "propensity", columns),
         rewards=rewards,
         units=_texts(source, "unit", columns) if "unit" in columns else None,
-        steps=_numbers(source, "step", columns).astype(np.int64) if "step" in columns else None,
+        steps=_steps(source, columns) if "step" in columns else None,
         times=moments,
         propensity_floor=_numbers(source, "propensity_floor", columns) if "propensity_floor" in columns else None,
     )
@@ -104,8 +107,7 @@ def _check_names(source: Path, columns: dict[str, Column], rewards: dict[str, Nu
 
 
 def _read_csv(source: Path) -> dict[str, Column]:
-    with source.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if row]
+    rows = read_rows(source)
     if not rows:
         raise UnableToImportTable(f"{source}: expected a header, found an empty file")
     wrong = next((line for line, row in enumerate(rows) if len(row) != len(rows[0])), None)
@@ -115,16 +117,19 @@ def _read_csv(source: Path) -> dict[str, Column]:
         )
     cells = zip(*rows[1:], strict=True) if len(rows) > 1 else [()] * len(rows[0])
     return {
-        name.strip(): _guess([cell.strip() for cell in column]) for name, column in zip(rows[0], cells, strict=True)
+        name.strip(): _guess([cell.strip() for cell in column], is_id=name.strip() in _IDS)
+        for name, column in zip(rows[0], cells, strict=True)
     }
 
 
-def _guess(cells: list[str]) -> Column:
-    """Return numbers where every cell is one or empty, float64 [N], else texts, object [N]."""
+def _guess(cells: list[str], *, is_id: bool) -> Column:
+    """Return numbers where every cell is one or empty, float64 [N], else texts, object [N]; large ids are texts."""
+    words = np.array([None if cell in _NULLS else cell for cell in cells], dtype=object)
     try:
-        return np.array([np.nan if cell in _NULLS else float(cell) for cell in cells], dtype=np.float64)
+        found = np.array([np.nan if cell is None else float(cell) for cell in words.tolist()], dtype=np.float64)
     except ValueError:
-        return np.array([None if cell in _NULLS else cell for cell in cells], dtype=object)
+        return words
+    return words if is_id and bool((np.abs(found) >= _LARGEST_WHOLE).any()) else found
 
 
 def _read_parquet(source: Path) -> dict[str, Column]:
@@ -144,11 +149,16 @@ def _read_parquet(source: Path) -> dict[str, Column]:
                 )
         elif kinds.is_timestamp(kind):
             columns[name] = times(table[name], name=name).astype(np.float64)
-        elif kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_dictionary(kind):
+        elif _is_text(kind) or (name in _IDS and kinds.is_integer(kind)):
             columns[name] = texts(table[name], name=name)
         else:
             columns[name] = numbers(table[name], name=name)
     return columns
+
+
+def _is_text(kind: Any) -> bool:
+    kinds = arrow().types
+    return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_dictionary(kind))
 
 
 def _numbers(source: Path, name: str, columns: dict[str, Column]) -> Numbers:
@@ -157,6 +167,15 @@ def _numbers(source: Path, name: str, columns: dict[str, Column]) -> Numbers:
         row = next((row for row, value in enumerate(values.tolist()) if not _is_number(value)), 0)
         raise UnableToImportTable(f"{source}: {name} must hold numbers, found {values[row]!r} in row {row}")
     return values
+
+
+def _steps(source: Path, columns: dict[str, Column]) -> Places:
+    values = _numbers(source, "step", columns)
+    wrong = ~(np.isfinite(values) & (values >= 0) & (values == np.floor(values)))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise UnableToImportTable(f"{source}: step must be a whole number from 0, found {values[row]} in row {row}")
+    return values.astype(np.int64)
 
 
 def _is_number(value: Any) -> bool:
@@ -171,9 +190,7 @@ def _texts(source: Path, name: str, columns: dict[str, Column]) -> list[str]:
     """Return ids as texts; whole numbers are written without a point."""
     values: list[Any] = columns[name].tolist()
     if columns[name].dtype != object:
-        values = [
-            None if value != value else str(int(value)) if value == int(value) else str(value) for value in values
-        ]
+        values = [_id_of(value) for value in values]
     if None in values:
         raise UnableToImportTable(f"{source}: {name} must not be empty, found nothing in row {values.index(None)}")
     return values
@@ -194,4 +211,4 @@ def _times(source: Path, values: Column) -> Places:
 def _id_of(value: float) -> str | None:
     if value != value:
         return None
-    return str(int(value)) if value == int(value) else str(value)
+    return str(int(value)) if value.is_integer() else str(value)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.recourse.contract import Applied, Parameters, RecourseRefused
-from policies.recourse.parameters import ParameterReader, describe_not_finite
+from policies.recourse.parameters import ParameterReader
 from policies.recourse.program import Affine, Floats, Integers, ParametricProgram, Source, touched
 from policies.spec import PolicySpec
 
@@ -70,10 +70,9 @@ class LinearRecourse:
         self, proposed: NDArray[np.float64], *, parameters: Parameters, seeds: NDArray[np.uint64] | None = None
     ) -> Applied:
         """Solve one program per row (see `Recourse.apply`); `seeds` are not used."""
-        z_BP = self._reader.read(proposed, parameters=parameters)
-        faults = describe_not_finite(z_BP, names=self._reader.names)
+        z_BP, faults = self._reader.read_sound(proposed, parameters=parameters)
         status = ["not_finite" if row in faults else "" for row in range(z_BP.shape[0])]
-        changes = self._changes.evaluate(np.where(np.isfinite(z_BP), z_BP, 0.0))
+        changes = self._changes.evaluate(z_BP)
         optima = _Optima(self._program, rows=z_BP.shape[0])
         for row in range(z_BP.shape[0]):
             if row not in faults:

@@ -61,6 +61,23 @@ class ParameterReader:
             _copy(pairs, _last_steps(field, parameters), values)
         return values
 
+    def read_sound(
+        self, proposed: NDArray[np.float64], *, parameters: Parameters
+    ) -> tuple[NDArray[np.float64], dict[int, str]]:
+        """Return the parameters as `read` does, zero where not finite, and say of each such row which ones are not.
+
+        Raises:
+            ValueError: as `read`.
+        """
+        values = self.read(proposed, parameters=parameters)
+        is_finite = np.isfinite(values)
+        faults = {
+            int(row): "expected finite parameters, found "
+            + ", ".join(f"{self.names[at]} = {values[row, at]}" for at in np.flatnonzero(~is_finite[row]).tolist())
+            for row in np.flatnonzero(~is_finite.all(axis=1))
+        }
+        return np.where(is_finite, values, 0.0), faults
+
     def _resolve(self, position: int, name: str, spec: PolicySpec) -> None:
         source, _, rest = name.partition(":")
         if source == "request" and rest in spec.request_columns:
@@ -78,16 +95,6 @@ class ParameterReader:
         if not index.isdecimal() or int(index) >= widths.get(field, 0):
             raise _unknown(name, spec)
         self._steps.setdefault(field, []).append((position, int(index)))
-
-
-def describe_not_finite(values: NDArray[np.float64], *, names: Sequence[str]) -> dict[int, str]:
-    """Say for each row of values [B, P] that holds NaN or an infinity which parameters do."""
-    found = ~np.isfinite(values)
-    return {
-        int(row): "expected finite parameters, found "
-        + ", ".join(f"{names[int(index)]} = {values[row, index]}" for index in np.flatnonzero(found[row]))
-        for row in np.flatnonzero(found.any(axis=1))
-    }
 
 
 def _copy(pairs: list[tuple[int, int]], source: NDArray[Any], target: NDArray[np.float64]) -> None:

@@ -48,7 +48,11 @@ class Sparse:
 
     @staticmethod
     def from_entries(rows: int, entries: list[tuple[int, int, float]]) -> "Sparse":
-        """Return the matrix of (row, column, value) entries; no place may come twice."""
+        """Return the matrix of (row, column, value) entries.
+
+        Raises:
+            ValueError: a place comes twice.
+        """
         ordered = sorted(entries)
         if len({entry[:2] for entry in ordered}) < len(ordered):
             raise ValueError("a place of a sparse matrix is given twice")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from policies.recourse.arrays import floats, word
 from policies.recourse.contract import Applied, Parameters, RecourseRefused
-from policies.recourse.parameters import ParameterReader, describe_not_finite
+from policies.recourse.parameters import ParameterReader
 from policies.spec import Output, PolicySpec
 
 Floats = NDArray[np.float64]
@@ -62,10 +62,8 @@ class RoundingRecourse:
         self, proposed: NDArray[np.float64], *, parameters: Parameters, seeds: NDArray[np.uint64] | None = None
     ) -> Applied:
         """Round each row (see `Recourse.apply`); `seeds` are not used."""
-        z_BP = self._reader.read(proposed, parameters=parameters)
-        faults = describe_not_finite(z_BP, names=self._reader.names)
+        z_BP, faults = self._reader.read_sound(proposed, parameters=parameters)
         status = ["not_finite" if row in faults else "" for row in range(z_BP.shape[0])]
-        z_BP = np.where(np.isfinite(z_BP), z_BP, 0.0)
         size = self._grid.step_N.size
         counts_BN = self._grid.nearest_counts(z_BP[:, :size])
         is_over_B = self._reduce(z_BP, counts_BN, faults)

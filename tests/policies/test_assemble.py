@@ -57,6 +57,29 @@ def test_units_of_several_rows_are_told_from_units_that_are_rows() -> None:
     assert log_of([0, 1, 2]).is_row_unit
 
 
+def test_a_choice_without_an_action_is_refused_and_a_whole_request_without_one_is_not() -> None:
+    spec = PolicySpec(
+        domain="shop", actions=ActionSet(kind="assignment", ids=("left",)), rewards=(Reward(name="click"),)
+    )
+
+    def log(actions: list[str | None]) -> Feedback:
+        return assemble(
+            spec,
+            columns=Columns(count=1, request={}),
+            request_ids=["r"] * 2,
+            request_rows=np.zeros(2, dtype=np.int64),
+            slots=["", "a"],
+            units=["u"] * 2,
+            actions=actions,
+            propensity=np.array([np.nan, 0.5]),
+            rewards={"click": np.ones(2)},
+        )
+
+    assert log([None, "left"]).actions == [None, "left"]
+    with pytest.raises(UnableToUseFeedback, match="found None in row 1"):
+        log([None, None])
+
+
 def test_a_request_of_two_units_is_refused() -> None:
     spec = PolicySpec(
         domain="shop", actions=ActionSet(kind="assignment", ids=("left",)), rewards=(Reward(name="click"),)

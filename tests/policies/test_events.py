@@ -188,6 +188,16 @@ def test_a_text_that_is_no_iso_time_is_refused(name: str, value: str) -> None:
     assert fault == ("wrong_type", f"{name} must be whole microseconds or ISO-8601, found {value!r}")
 
 
+def test_a_decision_whose_time_is_no_time_is_refused() -> None:
+    choice = Choice(action="a")
+    decision = Decision(
+        request=msgspec.Raw(b"{}"), policy="p", catalogue="c", platform="f", role="live", choices=(choice,),
+        source=SOURCE, time="soon",
+    )  # fmt: skip
+    with pytest.raises(UnableToDecode, match="time must be whole microseconds or ISO-8601, found 'soon'"):
+        from_bytes(to_bytes(decision), Decision)
+
+
 @pytest.mark.parametrize("value", [10**18, -(10**18)])
 def test_a_time_beyond_the_calendar_is_refused(value: int) -> None:
     assert fault_of({**SOUND, "time": value}).reason == "out_of_range"

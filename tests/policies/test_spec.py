@@ -90,6 +90,7 @@ def test_a_reward_is_found_by_name_and_an_unknown_one_is_a_usage_problem() -> No
         ({"lower": 0, "upper": 1, "missing": "none"}, "missing must be 'refuse' or a number, found 'none'"),
         ({"lower": 0, "upper": 1, "missing": True}, "missing must be 'refuse' or a number, found True"),
         ({"lower": 0, "upper": 1, "width": 2, "missing": (0.0,)}, "missing must be 'refuse' or a number or 2 numbers"),
+        ({"lower": 0, "upper": 1, "outside": "clip", "missing": float("nan")}, "missing must be finite, found nan"),
         ({"lower": 0, "upper": 1, "missing": 2.0}, r"missing must lie in \[0, 1\], found 2.0"),
         ({"vocabulary": ("a",), "lower": 0}, "a category has no bounds"),
         ({"vocabulary": ("a", "a")}, "the vocabulary names a word twice"),
@@ -233,3 +234,12 @@ def test_a_text_of_1_to_256_bytes_is_an_id(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "\x00", "a" * 257, "é" * 129, "\U0001f600" * 65, "\udfff", "a" * 100 + "\ud800"])
 def test_a_text_that_utf8_cannot_say_in_256_bytes_is_no_id(text: str) -> None:
     assert not is_id(text)
+
+
+def test_a_weighted_sum_is_bounded_where_all_of_its_rewards_are() -> None:
+    click, cost = Reward(name="click", lower=0.0, upper=1.0), Reward(name="cost", lower=2.0, upper=5.0)
+    rewards = (click, cost, Reward(name="free"))
+    spec = PolicySpec(domain="shop", actions=ActionSet(kind="choice", ids=("a",)), rewards=rewards)
+    assert spec.reward_bounds({"click": 2.0, "cost": -1.0}) == (-5.0, 0.0)
+    assert spec.reward_bounds({"click": 1.0, "free": 1.0}) is None
+    assert spec.reward_bounds({"unknown": 1.0}) is None

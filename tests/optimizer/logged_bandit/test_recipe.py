@@ -18,7 +18,7 @@ from policies.artifact import load_artifact
 from policies.feedback import write_feedback
 from policies.importers.classification import fit_logger, read_labelled, split_rows
 from policies.importers.samples import click_sample, labelled_sample
-from policies.parquet import LogNotFound
+from policies.log import LogNotFound
 from policies.spec import spec_path_of, spec_to_bytes
 from tests.helpers.taught_logs import Taught, market, shop
 

@@ -72,6 +72,11 @@ def test_a_checkpoint_cut_short_is_refused(tmp_path: Path) -> None:
         read_checkpoint(path, fingerprint="log 1, seed 0")
 
 
+def test_where_no_checkpoint_was_written_there_is_none_to_remove(tmp_path: Path) -> None:
+    remove_checkpoints(tmp_path / "absent")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_removing_checkpoints_leaves_what_is_not_theirs(tmp_path: Path) -> None:
     ours, shared = tmp_path / "ours", tmp_path / "shared"
     for folder in (ours, shared):

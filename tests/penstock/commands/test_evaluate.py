@@ -18,7 +18,7 @@ FIELDS = {
     "effective_units", "largest_weight", "largest_share", "mean_weight", "excluded", "pending", "verdict", "reason",
     "weight_bound", "weight_bound_source", "reward_low", "reward_high", "better_than_log",
 }  # fmt: skip
-TOLERANCE = 1e-12  # FORMATS: the textbook sums, up to the order of addition
+TOLERANCE = 1e-12  # docs/reference/formats.md: the textbook sums, up to the order of addition
 
 
 def _golden(count: int = 4_000, *, seed: int = 3, gain: float = 0.0) -> Columns:

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from policies.evaluation.bounds import UnableToBound, UnableToTrustFloor, WeightBound
-from policies.evaluation.evaluate import LogNotFound, UnableToReadLog, answer, read_npz
+from policies.evaluation.evaluate import UnableToReadLog, answer, read_npz
 from policies.evaluation.question import Objective, Question, Weighed
 from policies.evaluation.scored import Scored
 from policies.evaluation.sums import Sums
 from policies.evaluation.targets import Reference, Target
+from policies.log import LogNotFound
 
 UNIFORM = Target(name="u", reference=Reference(kind="uniform"))
 COUNT = 1_000

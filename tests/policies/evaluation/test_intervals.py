@@ -101,7 +101,7 @@ def test_a_normal_interval_would_not_cover_there() -> None:
 
 
 def test_good_overlap_is_not_paid_for_with_width() -> None:
-    # The prototype's Cressie–Read interval was 0.22 of the value wide; 1.1 times that is the aim.
+    # An earlier prototype's Cressie–Read interval was 0.22 of the value wide; 1.1 times that is the aim.
     world = GRID["good overlap"]
     sums = Sums.empty().add(world.log(1_000, np.random.default_rng(5)))
     low, high = weighted_interval(sums, confidence=0.95, weight_bound=world.weight_bound, reward=UNIT)

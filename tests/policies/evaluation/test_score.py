@@ -1,6 +1,7 @@
 """A log becomes scored rows; what cannot be weighed is counted."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,13 @@ def test_a_reward_of_a_whole_request_is_one_row_whose_weight_is_the_product_over
         for name in firsts
     )
     np.testing.assert_allclose(sorted(found.scored.weight), expected, rtol=1e-6)
+
+
+def test_a_deterministic_log_of_rewards_of_whole_requests_is_refused() -> None:
+    feedback = _logged("iot_scheduling", 12, {"on_time": 1.0}, slots=[""])
+    certain = replace(feedback, propensity=np.where(np.isnan(feedback.propensity), np.nan, 1.0))
+    with pytest.raises(UnableToScore, match="a deterministic log cannot be weighed"):
+        score(certain, None, reward={"on_time": 1.0})
 
 
 def test_folds_follow_the_unit_alone(log: tuple[Feedback, Any, Any]) -> None:

@@ -62,6 +62,8 @@ def test_a_file_that_is_no_npz_is_refused_for_its_content(tmp_path: Path) -> Non
         ({"action": np.array([0, 1, -1, 3])}, "whole number from 0, found -1.0 in row 2"),
         ({"position": np.arange(3)}, "position must have 4 rows"),
         ({"reward": np.ones((4, 2))}, "reward must be a flat array"),
+        ({"reward": np.float64(1.0)}, "reward must be a flat array"),
+        ({name: array[:0] for name, array in ARRAYS.items()}, "expected rows, found none"),
         ({"cube": np.ones((4, 2, 2))}, "cube must be numbers"),
     ],
 )

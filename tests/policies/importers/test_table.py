@@ -64,6 +64,23 @@ def test_units_times_and_ids_are_taken_where_they_are_there(tmp_path: Path) -> N
     assert [reward.name for reward in feedback.spec.rewards] == ["reward"]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_units_beyond_the_whole_numbers_of_a_float_stay_apart(suffix: str, tmp_path: Path) -> None:
+    units = [2**53, 2**53 + 1]
+    if suffix == "csv":
+        path = csv_at(tmp_path, f"unit,action,propensity,reward\n{units[0]},x,1,1\n{units[1]},y,1,0\n")
+    else:
+        path = tmp_path / "log.parquet"
+        columns = {"unit": units, "action": ["x", "y"], "propensity": [1.0, 1.0], "reward": [1.0, 0.0]}
+        pq.write_table(pa.table(columns), path)
+    assert set(import_table(path).units) == {str(unit) for unit in units}
+
+
+def test_an_action_may_be_called_inf(tmp_path: Path) -> None:
+    feedback = import_table(csv_at(tmp_path, "action,propensity,reward\ninf,0.5,1\n1,0.5,0\n"))
+    assert set(feedback.actions) == {"inf", "1"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -75,6 +92,7 @@ def test_units_times_and_ids_are_taken_where_they_are_there(tmp_path: Path) -> N
         ("action,propensity,reward\nx,1,1\ny,much,0\n", "propensity must hold numbers, found 'much' in row 1"),
         ("action,propensity,reward\nx,1,1\n,1,0\n", "action must not be empty, found nothing in row 1"),
         ("action,propensity,reward,time\nx,1,1,noon\n", "time must be microseconds or ISO-8601"),
+        ("action,propensity,reward,step\nx,1,1,\n", "step must be a whole number from 0, found nan in row 0"),
     ],
 )
 def test_what_is_no_log_is_named(text: str, message: str, tmp_path: Path) -> None:

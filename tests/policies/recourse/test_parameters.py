@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from policies.recourse.contract import RecourseRefused
-from policies.recourse.parameters import ParameterReader, describe_not_finite
+from policies.recourse.parameters import ParameterReader
 from policies.spec import ActionSet, Field, PolicySpec
 
 SPEC = PolicySpec(
@@ -35,11 +35,13 @@ def test_a_sequence_of_no_steps_has_no_last_one() -> None:
 
 
 def test_what_is_not_finite_is_described_by_row_and_name() -> None:
-    values = np.array([[1.0, np.nan], [2.0, 3.0], [np.inf, -np.inf]])
-    found = describe_not_finite(values, names=("load", "volume"))
-    assert found == {
-        0: "expected finite parameters, found volume = nan",
-        2: "expected finite parameters, found load = inf, volume = -inf",
+    names = ("proposed:0", "proposed:1")
+    proposed = np.array([[1.0, np.nan], [2.0, 3.0], [np.inf, -np.inf]])
+    found, faults = ParameterReader(names, spec=SPEC).read_sound(proposed, parameters={})
+    assert found.tolist() == [[1.0, 0.0], [2.0, 3.0], [0.0, 0.0]]
+    assert faults == {
+        0: "expected finite parameters, found proposed:1 = nan",
+        2: "expected finite parameters, found proposed:0 = inf, proposed:1 = -inf",
     }
 
 
