@@ -2,7 +2,8 @@
 
 Rewards may be correlated within a unit, so a unit enters the sums whole: its rows are held until its window closes, and
 the report says how many units are open. The estimate covers what this process has seen since it started; the whole log
-is judged by `penstock evaluate`. Fallbacks and shadows say nothing of the policy: they are excluded.
+is judged by `penstock evaluate`. Fallbacks and shadows say nothing of the policy: they are excluded, and so are
+retracted rewards. What is pending and what is excluded is told apart as `penstock evaluate` does it.
 """
 
 import math
@@ -20,8 +21,9 @@ from policies.errors import PenstockError
 from policies.evaluation.estimators import Estimate, estimate
 from policies.evaluation.scored import Scored
 from policies.evaluation.sums import Sums
-from policies.log import PENDING, RETRACTED, Feedback
+from policies.log import PENDING, Feedback
 from policies.spec import Field, PolicySpec
+from serving.log import log
 from serving.metrics import Metrics
 
 _MICROSECONDS: Final = 1_000_000
@@ -73,16 +75,19 @@ class Assessment:
 
     def add(self, feedback: Feedback, *, now: int) -> None:
         """Take rows in, and close the units whose window is over."""
-        excluded = Counter[str]()
+        excluded: dict[str, set[int]] = {name: set() for name in self._sums}
         pending = Counter[str]()
         for name, rewards in feedback.rewards.items():
+            statuses = feedback.statuses[name]
             for row, reward in enumerate(rewards.tolist()):
-                if feedback.roles[row] == "shadow" or feedback.fallbacks[row] is not None:
-                    excluded[name] += 1
-                elif not math.isnan(reward):
-                    self._take(int(feedback.unit_hashes[row]), name, reward, int(feedback.times[row]))
-                elif feedback.statuses[name][row] in (PENDING, RETRACTED):
+                if math.isnan(reward) and statuses[row] is None:
+                    continue  # not expected of this row
+                if math.isnan(reward) and statuses[row] == PENDING:
                     pending[name] += 1
+                elif math.isnan(reward) or feedback.roles[row] == "shadow" or feedback.fallbacks[row] is not None:
+                    excluded[name].add(row)
+                else:
+                    self._take(int(feedback.unit_hashes[row]), name, reward, int(feedback.times[row]))
         self._count(excluded, pending)
         self._count_drift(feedback)
         self.close_units(now=now)
@@ -139,12 +144,13 @@ class Assessment:
         # Merged, not added: a unit that came back after its window is another unit here, and counted as such.
         self._sums[name] = self._sums[name].merge(part)
 
-    def _count(self, excluded: Mapping[str, int], pending: Mapping[str, int]) -> None:
+    def _count(self, excluded: Mapping[str, set[int]], pending: Mapping[str, int]) -> None:
         for name in self._sums:
-            empty = Sums.empty().add(_NOTHING, excluded=excluded.get(name, 0), pending=pending.get(name, 0))
+            empty = Sums.empty().add(_NOTHING, excluded=len(excluded[name]), pending=pending.get(name, 0))
             self._sums[name] = self._sums[name].merge(empty)
             self._metrics.counter("penstock_pending_rows_total", self.spec.domain, name).inc(pending.get(name, 0))
-        self._metrics.counter("penstock_excluded_rows_total", self.spec.domain).inc(max(excluded.values(), default=0))
+        rows = set[int]().union(*excluded.values())
+        self._metrics.counter("penstock_excluded_rows_total", self.spec.domain).inc(len(rows))
 
     def _estimate(self, name: str, sums: Sums) -> Estimate | None:
         reward = self.spec.reward(name)
@@ -157,8 +163,9 @@ class Assessment:
             low, high = 0.0, 1.0
         try:
             return estimate(sums, reward_low=low, reward_high=high, estimators=("snips",), weight_bound=1.0)["snips"]
-        except PenstockError:
-            return None  # a reward outside its bounds: `penstock evaluate` names the row
+        except PenstockError as error:  # such as a reward outside its bounds: `penstock evaluate` names the row
+            log("skip estimate", level="warning", error=error, domain=self.spec.domain, reward=name)
+            return None
 
     def _show(self, name: str, found: Estimate) -> None:
         values = {

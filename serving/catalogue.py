@@ -17,12 +17,17 @@ from policies.choose import MAX_SALT_BYTES, is_in_share
 from policies.encode import Encoder
 from policies.errors import Unable, UsageProblem
 from policies.events import DecisionRequest, Role
+from serving.durable import replace_durably
 
 SCHEMA = "penstock-catalogue/1"
 
 
 class UnableToLoadCatalogue(Unable):
     """A catalogue is not one, names an artifact that is not there, or belongs to another salt."""
+
+
+class UnableToChangeCatalogue(Unable):
+    """A catalogue cannot be changed as asked, or not be written: no such domain, nothing to roll back to, no room."""
 
 
 class SaltRefused(UsageProblem):
@@ -163,14 +168,23 @@ def read_catalogue(path: Path) -> Catalogue:
 
 
 def write_catalogue(catalogue: Catalogue, path: Path) -> None:
-    """Write a catalogue in one step, so that a reader sees the old one or the new one."""
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(catalogue), indent=2) + b"\n")
-    fresh.replace(path)
+    """Write a catalogue in one step, so that a reader sees the old one or the new one, even after a crash.
+
+    Raises:
+        UnableToChangeCatalogue: it could not be written.
+    """
+    try:
+        replace_durably(path, msgspec.json.format(msgspec.json.encode(catalogue), indent=2) + b"\n")
+    except OSError as error:
+        raise UnableToChangeCatalogue(f"could not write the catalogue at {path}: {error.strerror}") from error
 
 
 def promote(catalogue: Catalogue, domain: str, *, artifact: str) -> Catalogue:
-    """Make an artifact live and keep the one before it as `previous`."""
+    """Make an artifact live and keep the one before it as `previous`.
+
+    Raises:
+        UnableToChangeCatalogue: the catalogue has no such domain.
+    """
     entry = _entry_of(catalogue, domain)
     return _with(catalogue, domain, msgspec.structs.replace(entry, live=artifact, previous=entry.live))
 
@@ -179,22 +193,29 @@ def roll_back(catalogue: Catalogue, domain: str) -> Catalogue:
     """Make the previous artifact live again; the one that was live becomes `previous`.
 
     Raises:
-        UnableToLoadCatalogue: there is no previous artifact.
+        UnableToChangeCatalogue: there is no such domain, or no previous artifact.
     """
     entry = _entry_of(catalogue, domain)
     if entry.previous is None:
-        raise UnableToLoadCatalogue(f"domain {domain!r} has no previous artifact to roll back to")
+        raise UnableToChangeCatalogue(
+            f"domain {domain!r} has no previous artifact to roll back to; promote the one that is to be live"
+        )
     return _with(catalogue, domain, msgspec.structs.replace(entry, live=entry.previous, previous=entry.live))
 
 
 def kill(catalogue: Catalogue, domain: str, *, on: bool = True) -> Catalogue:
-    """Turn the kill switch: while it is on, requests end in the spec's fallback."""
+    """Turn the kill switch: while it is on, requests end in the spec's fallback.
+
+    Raises:
+        UnableToChangeCatalogue: the catalogue has no such domain.
+    """
     return _with(catalogue, domain, msgspec.structs.replace(_entry_of(catalogue, domain), kill=on))
 
 
 def _entry_of(catalogue: Catalogue, domain: str) -> Entry:
     if domain not in catalogue.domains:
-        raise UnableToLoadCatalogue(f"domain {domain!r} is not in the catalogue; it has {', '.join(catalogue.domains)}")
+        known = ", ".join(catalogue.domains) or "none"
+        raise UnableToChangeCatalogue(f"domain {domain!r} is not in the catalogue; it has {known}")
     return catalogue.domains[domain]
 
 

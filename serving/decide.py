@@ -59,19 +59,31 @@ def decide(received: Received, lineup: Lineup, *, now: int) -> Ruled:
     rulings: list[Ruling | Fault] = [_UNRULED] * len(requests)
     clipped = filled = 0
     for seat, rows in _group(seats):
-        part = rule(
-            seat.artifact.policy,
-            [requests[row] for row in rows],
-            encoder=seat.encoder,
-            recourse=seat.artifact.recourse,
-            salt=lineup.salt,
-            forced=[forced[row] for row in rows],
-        )
+        chosen = [requests[row] for row in rows]
+        part = rule_by_seat(seat, chosen, salt=lineup.salt, forced=[forced[row] for row in rows])
         clipped, filled = clipped + part.clipped, filled + part.filled
         for row, ruling in zip(rows, part.rows, strict=True):
             rulings[row] = ruling
     shadows = _shadow(requests, [a.shadow for a in assignments], lineup)
     return Ruled(seats=seats, rulings=rulings, shadows=shadows, clipped=clipped, filled=filled)
+
+
+def rule_by_seat(
+    seat: Seat,
+    requests: Sequence[DecisionRequest],
+    *,
+    salt: bytes,
+    forced: Sequence[FallbackReason | None] | None = None,
+) -> Rulings:
+    """Rule on requests of one domain by the artifact of a seat, as `rule` does."""
+    return rule(
+        seat.artifact.policy,
+        requests,
+        encoder=seat.encoder,
+        recourse=seat.artifact.recourse,
+        salt=salt,
+        forced=forced,
+    )
 
 
 def rule(
@@ -150,12 +162,6 @@ def _shadow(
     found: list[tuple[int, Seat, Ruling]] = []
     for seat, places in _group([seat for _, seat in watched]):
         rows = [watched[place][0] for place in places]
-        part = rule(
-            seat.artifact.policy,
-            [requests[row] for row in rows],
-            encoder=seat.encoder,
-            recourse=seat.artifact.recourse,
-            salt=lineup.salt,
-        )
+        part = rule_by_seat(seat, [requests[row] for row in rows], salt=lineup.salt)
         found += [(row, seat, r) for row, r in zip(rows, part.rows, strict=True) if isinstance(r, Ruling)]
     return found

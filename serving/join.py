@@ -9,48 +9,36 @@ by the feedback already committed. The durable join is the same fold over the wh
 import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Final, final
 
 import msgspec
 
 from policies.errors import ContentRefused
-from policies.events import Decision, Fault, Outcome, Source, UnableToDecode, from_bytes, microseconds, to_bytes
+from policies.events import (
+    Decision,
+    Fault,
+    Outcome,
+    Source,
+    UnableToDecode,
+    from_bytes,
+    microseconds,
+    shorten,
+    to_bytes,
+)
 from policies.fold import fold
 from policies.log import Feedback
 from policies.spec import PolicySpec
 from serving.assess import Assessment
 from serving.contract import Batch, Message, Place, Positions, Remembers, Result, Transport
+from serving.held import Held, echoed_request, horizon, is_complete
+from serving.log import log
 from serving.metrics import Metrics
 from serving.record import dead_letter
 from serving.rows import rows_of
 
 _MICROSECONDS: Final = 1_000_000
-
-
-class _Request(msgspec.Struct, gc=False):
-    request_id: str
-    domain: str
-
-
-_REQUEST: Final = msgspec.json.Decoder(_Request)
-
-
-@final
-@dataclass(slots=True)
-class _Held:
-    """What is held of one request: its decisions (one, unless it was repeated) and its outcomes, with sources."""
-
-    domain: str = ""
-    decisions: list[tuple[Decision, Source]] = field(default_factory=list)
-    outcomes: list[tuple[Outcome, Source]] = field(default_factory=list)
-    final: set[tuple[str, str]] = field(default_factory=set)
-    is_complete: bool = False
-    left_before: int = 0
-
-    def sources(self) -> list[Source]:
-        return [source for _, source in (*self.decisions, *self.outcomes)]
+_MAX_LOGGED_DOMAINS: Final = 100
 
 
 @final
@@ -59,7 +47,8 @@ class Join:
 
     Args:
         transport: where batches come from; it is asked for the feedback committed before, if it remembers that.
-        specs: the spec of each domain.
+        specs: the spec of each domain, for good: what a change of the catalogue brings is known from the next start
+            on. Decisions and outcomes of another domain are passed over, counted, and logged once per domain.
         now: microseconds since 1970 UTC.
         metrics: where fates are counted.
         hold_s: how long a decision is held at most, and an outcome without a decision.
@@ -98,6 +87,7 @@ class Join:
         self._emitted: dict[str, None] | None = None
         self._emission: list[Feedback] = []
         self._left = 0
+        self._foreign: set[str] = set()
         self._forget()
 
     @property
@@ -135,7 +125,7 @@ class Join:
         self._forget()
 
     def _forget(self) -> None:
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
         self._decided: dict[str, None] = {}  # those of them that have a decision, by when the latest one came
         self._waiting = Counter(dict.fromkeys(self._specs, 0))  # how many of them, by domain
         self._heap: list[tuple[int, str]] = []
@@ -183,8 +173,11 @@ class Join:
         return []
 
     def _take_decision(self, decision: Decision, source: Source, now: int) -> None:
-        request = _REQUEST.decode(bytes(decision.request))
-        if request.domain not in self._specs or decision.role == "shadow":
+        request = echoed_request(decision)
+        if decision.role == "shadow":
+            return
+        if request.domain not in self._specs:
+            self._pass_over(request.domain, "decision")
             return
         assert self._emitted is not None
         if request.request_id in self._emitted:
@@ -198,13 +191,13 @@ class Join:
         self._decided[request.request_id] = None
         self._waiting[held.domain] += 1
         self._settle(request.request_id, held)
-        horizon = _horizon(self._specs[request.domain], longest=self._hold)
-        heapq.heappush(self._heap, (max(microseconds(decision.time) + horizon, now + self._grace), request.request_id))
+        wait = horizon(self._specs[request.domain], longest=self._hold)
+        heapq.heappush(self._heap, (max(microseconds(decision.time) + wait, now + self._grace), request.request_id))
 
     def _take_outcome(self, outcome: Outcome, source: Source, now: int) -> None:
         assert self._emitted is not None
         if outcome.domain not in self._specs:
-            self._fates["unknown", "foreign"] += 1
+            self._pass_over(outcome.domain, "outcome")
         elif outcome.request_id in self._emitted:
             self._fates[outcome.domain, "late"] += 1
         else:
@@ -217,13 +210,19 @@ class Join:
             if is_new:
                 heapq.heappush(self._heap, (now + self._hold, outcome.request_id))
 
-    def _hold_open(self, request_id: str, source: Source) -> _Held:
-        self._open.setdefault((source.topic, source.partition), {})[source.offset] = None
-        return self._held.setdefault(request_id, _Held())
+    def _pass_over(self, domain: str, what: str) -> None:
+        self._fates["unknown", "foreign"] += 1
+        if domain not in self._foreign and len(self._foreign) < _MAX_LOGGED_DOMAINS:
+            self._foreign.add(domain)
+            log("pass over domain", level="warning", domain=shorten(domain), first=what, known=", ".join(self._specs))
 
-    def _settle(self, request_id: str, held: _Held) -> None:
+    def _hold_open(self, request_id: str, source: Source) -> Held:
+        self._open.setdefault((source.topic, source.partition), {})[source.offset] = None
+        return self._held.setdefault(request_id, Held())
+
+    def _settle(self, request_id: str, held: Held) -> None:
         """See whether every reward of a request is final."""
-        if held.decisions and not held.is_complete and _is_complete(held, self._specs[held.domain]):
+        if held.decisions and not held.is_complete and is_complete(held, spec=self._specs[held.domain]):
             held.is_complete = True
             heapq.heappush(self._heap, (_AT_ONCE, request_id))
 
@@ -254,16 +253,16 @@ class Join:
     def _is_overtaken(self, request_id: str) -> bool:
         return self._left - self._held[request_id].left_before > self._max_open
 
-    def _forget_decided(self, request_id: str, held: _Held) -> None:
+    def _forget_decided(self, request_id: str, held: Held) -> None:
         del self._decided[request_id]
         self._waiting[held.domain] -= 1
 
-    def _is_over(self, held: _Held, now: int) -> bool:
+    def _is_over(self, held: Held, now: int) -> bool:
         """Say whether a decision's own horizon is over; while nothing comes, that is enough."""
         if not held.decisions:
             return False
         first = min(microseconds(decision.time) for decision, _ in held.decisions)
-        return first + _horizon(self._specs[held.domain], longest=self._hold) <= now
+        return first + horizon(self._specs[held.domain], longest=self._hold) <= now
 
     def _emit(self, due: Sequence[str], now: int) -> list[Result]:
         leaving = {request_id: self._held.pop(request_id) for request_id in due}
@@ -282,7 +281,7 @@ class Join:
         self._shrink_emitted()
         return results
 
-    def _emit_domain(self, spec: PolicySpec, leaving: Mapping[str, _Held], now: int) -> list[Result]:
+    def _emit_domain(self, spec: PolicySpec, leaving: Mapping[str, Held], now: int) -> list[Result]:
         assert self._emitted is not None
         self._emitted.update(dict.fromkeys(leaving))
         self._left += len(leaving)
@@ -303,7 +302,7 @@ class Join:
         ]
 
     def _emit_each(
-        self, spec: PolicySpec, leaving: Mapping[str, _Held], now: int, error: ContentRefused
+        self, spec: PolicySpec, leaving: Mapping[str, Held], now: int, error: ContentRefused
     ) -> list[Result]:
         """Emit one by one where the fold of all was refused; what cannot be folded alone is a dead letter."""
         if len(leaving) > 1:
@@ -365,18 +364,3 @@ def is_outcomes(topic: str) -> bool:
     (True, False)
     """
     return topic.rpartition(".")[2] == "outcomes"
-
-
-def _horizon(spec: PolicySpec, *, longest: int) -> int:
-    """Return how long a decision waits for outcomes, in microseconds: its longest horizon, at most `longest`."""
-    horizons = [reward.horizon_s for reward in spec.rewards]
-    known = [round(horizon_s * _MICROSECONDS) for horizon_s in horizons if horizon_s is not None]
-    return min(longest, max(known)) if known and len(known) == len(horizons) else longest
-
-
-def _is_complete(held: _Held, spec: PolicySpec) -> bool:
-    slots = {choice.slot for decision, _ in held.decisions for choice in decision.choices}
-    return all(
-        ("", reward.name) in held.final or all((slot, reward.name) in held.final for slot in slots)
-        for reward in spec.rewards
-    )

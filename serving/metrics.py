@@ -51,13 +51,24 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared(
         "penstock_outcomes_total",
         "counter",
-        "Outcomes by fate: joined, late, conflict, orphan, unnamed, foreign or unreadable",
+        "Outcomes by fate: joined, late, conflict, orphan or unnamed; and, decisions among them, foreign (of a domain "
+        "that the join does not know) or unreadable",
         ("domain", "fate"),
     ),
     Declared("penstock_open_units", "gauge", "Units whose window is open, not yet in the estimate", ("domain",)),
     Declared("penstock_returned_units_total", "counter", "Units that came back after their window", ("domain",)),
-    Declared("penstock_pending_rows_total", "counter", "Rows of closed units without a reward", ("domain", "reward")),
-    Declared("penstock_excluded_rows_total", "counter", "Rows that carry no weight, such as fallbacks", ("domain",)),
+    Declared(
+        "penstock_pending_rows_total",
+        "counter",
+        "Rows whose reward was pending when they left the join",
+        ("domain", "reward"),
+    ),
+    Declared(
+        "penstock_excluded_rows_total",
+        "counter",
+        "Rows left out of an estimate: fallbacks, shadows and retracted rewards",
+        ("domain",),
+    ),
     Declared("penstock_estimate_reward", "gauge", "Running estimate of the logging policy", ("domain", "reward")),
     Declared("penstock_estimate_low_reward", "gauge", "Lower end of its interval", ("domain", "reward")),
     Declared("penstock_estimate_high_reward", "gauge", "Upper end of its interval", ("domain", "reward")),

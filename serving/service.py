@@ -137,7 +137,8 @@ class Service:
 
     def _line_up(self, salt: bytes) -> tuple[Lineups, Lineup]:
         if self._settings.catalogue is not None:
-            watcher = CatalogueWatcher(self._settings.catalogue, salt=salt, metrics=self._metrics, load=load_lineup)
+            path = self._settings.catalogue
+            watcher = CatalogueWatcher(path, salt=salt, metrics=self._metrics, seconds=self._seconds, load=load_lineup)
             return watcher, watcher.current()
         lineup = lineup_of(load_artifact(Path(self._settings.artifact or "")), salt=salt)
         return FixedLineup(lineup, metrics=self._metrics), lineup

@@ -4,7 +4,8 @@ From the key and the logged lattice follow action and propensity, exactly and ev
 recomputed through the artifact: bit for bit on the platform that the decision names, else within 1e-6.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +18,8 @@ from policies.errors import ContentRefused, UsageProblem
 from policies.events import AppliedRecourse, Choice, Decision, DecisionRequest, Fault, UnableToDecode, from_bytes
 from policies.onnx_policy import platform_digest
 from serving.catalogue import Lineup, Seat
-from serving.decide import rule
-from serving.ruling import Ruling
+from serving.decide import rule_by_seat
+from serving.ruling import Part, Ruling
 
 TOLERANCE = 1e-6
 BATCH_SIZE = 256
@@ -147,15 +148,8 @@ def _verify_batch(batch: Sequence[Logged], known: _Known) -> Iterator[tuple[Logg
 
 def _recompute(own: Sequence[Logged], seat: Seat, salt: bytes) -> dict[int, Ruling | Fault]:
     forced = [None if e.decision.fallback == "recourse_infeasible" else e.decision.fallback for e in own]
-    part = rule(
-        seat.artifact.policy,
-        [entry.request for entry in own],
-        encoder=seat.encoder,
-        recourse=seat.artifact.recourse,
-        salt=salt,
-        forced=forced,
-    )
-    return {entry.line: ruling for entry, ruling in zip(own, part.rows, strict=True)}
+    ruled = rule_by_seat(seat, [entry.request for entry in own], salt=salt, forced=forced)
+    return {entry.line: ruling for entry, ruling in zip(own, ruled.rows, strict=True)}
 
 
 def _compare_company(entry: Logged, seat: Seat, lineup: Lineup | None) -> Difference | None:
@@ -188,14 +182,18 @@ def _compare(entry: Logged, ruling: Ruling | Fault, seat: Seat, salt: bytes) -> 
     if [c.slot for c in logged.choices] != [c.slot for c in ruling.choices]:
         return _difference(entry, "slots", [c.slot for c in logged.choices], [c.slot for c in ruling.choices])
     is_exact = logged.platform == platform_digest()
+    encoded = cache(partial(_encode, seat, entry.request))
     for own, other in zip(logged.choices, ruling.choices, strict=True):
-        found = _compare_choice(entry, own, other, seat, salt)
+        found = _compare_choice(entry, own, other, encoded, salt)
         if found is not None:
             return found
     return _compare_recourse(entry, ruling, is_exact)
 
 
-def _compare_choice(entry: Logged, own: Choice, other: Choice, seat: Seat, salt: bytes) -> Difference | None:
+def _compare_choice(
+    entry: Logged, own: Choice, other: Choice, encoded: Callable[[], Part], salt: bytes
+) -> Difference | None:
+    """Compare one choice; the request is `encoded` at most once, for whichever slot needs it first."""
     if own == other:  # the usual case; what was recomputed follows from key and lattice
         return None
     is_exact = entry.decision.platform == platform_digest()
@@ -209,19 +207,22 @@ def _compare_choice(entry: Logged, own: Choice, other: Choice, seat: Seat, salt:
     cell = _drawn_cell(own.lattice, entry.request.request_id, own.slot, salt)
     if own.propensity != own.lattice[cell] / ONE:
         return _difference(entry, f"{where}.propensity", own.propensity, own.lattice[cell] / ONE)
-    action = _eligible_ids(seat, entry.request, own.slot)[cell]
+    action = _eligible_ids(encoded(), own.slot)[cell]
     if own.action != action:
         return _difference(entry, f"{where}.action", own.action, action)
     return None if own.applied == other.applied else _difference(entry, f"{where}.applied", own.applied, other.applied)
 
 
-def _eligible_ids(seat: Seat, request: DecisionRequest, slot: str) -> list[str]:
-    """Return the ids of one slot's eligible actions in canonical order, the order of its lattice."""
+def _encode(seat: Seat, request: DecisionRequest) -> Part:
+    """Encode a request that has a ruling, so that it is sound."""
     (bucket,) = seat.encoder.encode_requests([request]).buckets
-    ids = seat.artifact.spec.actions.ids if bucket.action_ids is None else bucket.action_ids[0]
-    place = 0 if bucket.slot_ids is None else bucket.slot_ids[0].index(slot)
-    assert ids is not None
-    return [ids[cell] for cell in np.flatnonzero(bucket.mask[0, place]).tolist()]
+    return Part(seat.artifact.spec, bucket, [request])
+
+
+def _eligible_ids(part: Part, slot: str) -> list[str]:
+    """Return the ids of one slot's eligible actions in canonical order, the order of its lattice."""
+    ids, place = part.action_ids(0), part.slot_names(0).index(slot)
+    return [ids[cell] for cell in np.flatnonzero(part.bucket.mask[0, place]).tolist()]
 
 
 def _drawn_cell(lattice: Sequence[int], request_id: str, slot: str, salt: bytes) -> int:

@@ -8,14 +8,16 @@ lengths is cut off at the next start. A reader that follows an output reads no f
 import fcntl
 import os
 from collections.abc import Callable, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias, final
+from typing import Final, TypeAlias, final
 
 import msgspec
 
 from policies.errors import Unable, UsageProblem
 from policies.events import Source
 from serving.contract import Batch, Committed, Kind, Message, Place, Positions, Result, Rewound, check_answers
+from serving.durable import replace_durably, write_all
 from serving.transport.cursor import STALE, Cursor
 from serving.transport.lines import LineReader, Mark, UnableToResume, last_lines
 
@@ -87,7 +89,7 @@ class FileTransport:
         self._inputs, self._outputs = INPUTS_OF[group], OUTPUTS_OF[group]
         self._check_folder()
         self._lock: int | None = _lock(folder / f".penstock-{group}.lock")
-        self._files: dict[Kind, BinaryIO] = {}
+        self._files: dict[Kind, FileIO] = {}
         self._readers = {name: LineReader(self._path(name)) for name in self._inputs}
         self._marks: dict[str, list[Mark]] = {}
         try:
@@ -193,7 +195,7 @@ class FileTransport:
         self._offsets = self._read_offsets()
         for kind, name in self._outputs.items():
             if kind not in self._files:
-                self._files[kind] = self._path(name).open("ab")
+                self._files[kind] = self._path(name).open("ab", buffering=0)  # a buffer would outlive a rewind
             _cut(self._files[kind], self._offsets.lengths[name], path=self._path(name))
         self._marks = {name: [] for name in self._inputs}
         for name, reader in self._readers.items():
@@ -213,7 +215,7 @@ class FileTransport:
         offsets = Offsets(
             positions={name: Mark() for name in self._inputs}, lengths=dict.fromkeys(self._outputs.values(), 0)
         )
-        _replace(path, msgspec.json.encode(offsets))
+        replace_durably(path, msgspec.json.encode(offsets))
         return offsets
 
     def _limit(self, name: str) -> int | None:
@@ -251,14 +253,13 @@ class FileTransport:
     def _write(self, parts: Mapping[Kind, bytes], fresh: Offsets) -> None:
         self._faults("before_write")
         for kind, data in parts.items():
-            self._files[kind].write(data)
-            self._files[kind].flush()
+            write_all(self._files[kind], data)
             self._faults("written")
         for kind in parts:
             os.fsync(self._files[kind].fileno())
         self._faults("before_commit")
         if fresh != self._offsets:
-            _replace(self._offsets_path(self._group), msgspec.json.encode(fresh))
+            replace_durably(self._offsets_path(self._group), msgspec.json.encode(fresh))
         self._faults("committed")
 
 
@@ -297,7 +298,7 @@ def _as_lines(results: Sequence[Result]) -> dict[Kind, bytes]:
     return parts
 
 
-def _cut(file: BinaryIO, length: int, *, path: Path) -> None:
+def _cut(file: FileIO, length: int, *, path: Path) -> None:
     size = os.fstat(file.fileno()).st_size
     if size < length:
         raise UnableToResume(
@@ -311,21 +312,6 @@ def _cut(file: BinaryIO, length: int, *, path: Path) -> None:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Replace a small file so that after a crash it is the old one or the new one, whole."""
-    fresh = path.with_suffix(".new")
-    with fresh.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _lock(path: Path) -> int:

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from policies.evaluation.score import score
 from policies.events import Choice, Decision, Outcome, Source, from_bytes
 from policies.feedback import Feedback, fold
 from policies.spec import Field
@@ -34,6 +35,18 @@ def feedback(units: list[str], clicks: Sequence[float | None], *, first: int = 0
         if click is not None:
             said = Outcome(request_id=request.request_id, domain="feed", time=0, rewards={"click": click})
             outcomes.append((said, source))
+    return fold(decisions, outcomes, as_of=CLOCK_START, spec=FEED).feedback
+
+
+def outcome_feedback(clicks: Sequence[float | None]) -> Feedback:
+    """Fold decisions of units of their own with one outcome each, where None retracts."""
+    decisions = [from_bytes(decision_of(request_of(FEED, n, actions=None)), Decision) for n in range(len(clicks))]
+    source = Source(topic="outcomes", partition=0, offset=0)
+    ids = [request_of(FEED, n, actions=None).request_id for n in range(len(clicks))]
+    outcomes = [
+        (Outcome(request_id=one, domain="feed", time=0, rewards={"click": click}), source)
+        for one, click in zip(ids, clicks, strict=True)
+    ]
     return fold(decisions, outcomes, as_of=CLOCK_START, spec=FEED).feedback
 
 
@@ -82,6 +95,34 @@ def test_pending_rows_and_fallbacks_are_counted_and_left_out(assessment: Assessm
     assert (report.estimate.row_count, report.estimate.pending, report.estimate.excluded) == (1, 1, 1)
     assert sample(metrics, "penstock_pending_rows_total", domain="feed", reward="click") == 1
     assert sample(metrics, "penstock_excluded_rows_total", domain="feed") == 1
+
+
+def test_what_is_pending_and_what_is_excluded_is_told_apart_as_the_evaluation_does(
+    assessment: Assessment, metrics: Metrics
+) -> None:
+    retracted = outcome_feedback([1.0, 0.0, None])
+    plain = (Choice(action="none"),)
+    killed = feedback(["c", "d"], [1.0, None], first=3, fallback="kill", choices=plain)
+    shadows = feedback(["e", "f"], [1.0, None], first=5, role="shadow")
+    expected = [score(part, None, reward={"click": 1.0}) for part in (retracted, shadows)]
+    assert [(part.excluded, part.pending) for part in expected] == [(1, 0), (0, 2)]
+    for part in (retracted, killed, shadows):
+        assessment.add(part, now=CLOCK_START + 61 * SECOND)
+    (report,) = assessment.reports(now=CLOCK_START)
+    assert report.estimate is not None
+    assert (report.estimate.row_count, report.estimate.excluded, report.estimate.pending) == (2, 2, 3)
+    assert sample(metrics, "penstock_pending_rows_total", domain="feed", reward="click") == 3
+    assert sample(metrics, "penstock_excluded_rows_total", domain="feed") == 2
+
+
+def test_an_estimate_that_cannot_be_made_is_logged(assessment: Assessment, caplog: pytest.LogCaptureFixture) -> None:
+    assessment.add(feedback(["a"], [7.0]), now=CLOCK_START + 61 * SECOND)
+    with caplog.at_level("WARNING", logger="penstock.serving"):
+        (report,) = assessment.reports(now=CLOCK_START)
+    assert report.estimate is None
+    (record,) = caplog.records
+    assert record.getMessage() == "skip estimate"
+    assert record.__dict__["fields"] == {"domain": "feed", "reward": "click"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """The catalogue says what runs; what it cannot mean is refused."""
 
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,6 +14,7 @@ from serving.catalogue import (
     Catalogue,
     Entry,
     SaltRefused,
+    UnableToChangeCatalogue,
     UnableToLoadCatalogue,
     kill,
     load_lineup,
@@ -114,7 +118,7 @@ def test_rolling_back_names_the_previous_artifact() -> None:
     second = promote(first, "ad_load", artifact="b" * 64)
     assert second.domains["ad_load"] == Entry(live="b" * 64, previous="a" * 64)
     assert roll_back(second, "ad_load").domains["ad_load"] == Entry(live="a" * 64, previous="b" * 64)
-    with pytest.raises(UnableToLoadCatalogue, match="no previous"):
+    with pytest.raises(UnableToChangeCatalogue, match="no previous"):
         roll_back(first, "ad_load")
 
 
@@ -124,9 +128,24 @@ def test_the_kill_switch_can_be_turned_on_and_off() -> None:
     assert kill(dead, "ad_load", on=False) == _catalogue("a" * 64)
 
 
-def test_an_unknown_domain_is_named() -> None:
-    with pytest.raises(UnableToLoadCatalogue, match="'nowhere'"):
-        kill(_catalogue("a" * 64), "nowhere")
+@pytest.mark.parametrize("change", [kill, roll_back, partial(promote, artifact="b" * 64)])
+def test_an_unknown_domain_is_named(change: Callable[[Catalogue, str], Catalogue]) -> None:
+    with pytest.raises(UnableToChangeCatalogue, match="'nowhere' is not in the catalogue; it has ad_load"):
+        change(_catalogue("a" * 64), "nowhere")
+
+
+def test_a_catalogue_is_synced_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "catalogue.json"
+    write_catalogue(_catalogue("a" * 64), path)
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(read_catalogue(path).domains["ad_load"].live[0]))
+    write_catalogue(_catalogue("b" * 64), path)
+    assert synced == ["a", "b"]
+
+
+def test_a_catalogue_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UnableToChangeCatalogue, match=r"elsewhere.*No such file"):
+        write_catalogue(_catalogue("a" * 64), tmp_path / "elsewhere" / "catalogue.json")
 
 
 def test_a_canary_takes_a_share_between_none_and_all() -> None:

@@ -203,6 +203,45 @@ def test_an_unreadable_outcome_is_a_dead_letter() -> None:
     assert (found["reason"], found["source"]["topic"]) == ("not_json", "outcomes")
 
 
+@pytest.mark.parametrize(
+    ("echo", "reason"),
+    [
+        (b"{}", "missing_field"),
+        (b'{"request_id":"r"}', "missing_field"),
+        (b'{"domain":"feed"}', "missing_field"),
+        (b'{"request_id":7,"domain":"feed"}', "wrong_type"),
+        (b'"text"', "wrong_type"),
+    ],
+)
+def test_a_decision_that_echoes_no_request_is_a_dead_letter_and_the_others_leave(echo: bytes, reason: str) -> None:
+    log, clock = MemoryLog(), Clock()
+    whole = decision_of(feed(1))
+    log.append(whole.replace(to_bytes(feed(1)), echo), topic="decisions")
+    ids = decide_some(log, 1)
+    _, loop, metrics = new_join(log, FEED, clock=clock, is_finite=True)
+    loop.run()
+    (found,) = documents(log, "dead_letter")
+    assert (found["reason"], found["source"]["topic"], found["source"]["offset"]) == (reason, "decisions", 0)
+    assert set(rows(log)) == set(ids)
+    assert log.positions("join")["decisions", 0] == 2
+    assert sample(metrics, "penstock_outcomes_total", domain="unknown", fate="unreadable") == 1
+
+
+def test_a_domain_that_the_join_does_not_know_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    log, clock = MemoryLog(), Clock()
+    ids = decide_some(log, 1)
+    for number in range(3):
+        log.append(decision_of(request_of(TASKS, number), choices=(Choice(action="a"),)), topic="decisions")
+    log.append(outcome_of("t", 1.0, domain=TASKS.domain), topic="outcomes")
+    _, loop, metrics = new_join(log, FEED, clock=clock, is_finite=True)
+    with caplog.at_level("WARNING", logger="penstock.serving"):
+        loop.run()
+    assert set(rows(log)) == set(ids)
+    assert sample(metrics, "penstock_outcomes_total", domain="unknown", fate="foreign") == 4
+    passed_over = [record for record in caplog.records if record.getMessage() == "pass over domain"]
+    assert [record.__dict__["fields"]["domain"] for record in passed_over] == [repr(TASKS.domain)]
+
+
 def test_a_decision_that_cannot_be_folded_is_a_dead_letter_and_the_others_leave() -> None:
     log, clock = MemoryLog(), Clock()
     decide_some(log, 2)

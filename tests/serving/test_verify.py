@@ -2,11 +2,16 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
+from policies.choose import ONE, draw, draw_uniforms
+from policies.encode import Encoded, Encoder
+from policies.events import DecisionRequest
 from serving.verify import UnableToReadLog, UnableToVerify, verify
 from tests.helpers.domains import WORKLOADS
 from tests.helpers.lineups import answer, lineup
@@ -121,6 +126,33 @@ def test_another_platform_is_compared_within_a_tolerance_but_action_and_propensi
     found = verify([_tampered(log[0], wrong)], lineups=[lineup("ad_load")]).first_difference
     assert found is not None
     assert "action" in found.field
+
+
+def test_a_request_of_many_slots_is_encoded_once_more_however_many_of_them_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def elsewhere(document: dict[str, Any]) -> None:
+        document["platform"] = "00000000"
+        for choice in document["choices"]:
+            cells = choice["lattice"]
+            uniforms = draw_uniforms([document["request"]["request_id"]], [choice["slot"]], salt=b"")
+            drawn = draw(np.array([cells]), uniforms)
+            if len(cells) > 1:
+                cells[0], cells[1] = cells[0] - 1, cells[1] + 1
+            choice["propensity"] = cells[drawn[0]] / ONE
+
+    whole = [_tampered(line, elsewhere) for line in _log("iot_scheduling", 3)]
+    assert max(len(json.loads(line)["choices"]) for line in whole) > 2
+    counts = Counter[int]()
+    encode = Encoder.encode_requests
+
+    def count(self: Encoder, requests: Sequence[DecisionRequest]) -> Encoded:
+        counts[len(requests)] += 1
+        return encode(self, requests)
+
+    monkeypatch.setattr(Encoder, "encode_requests", count)
+    assert verify(whole, lineups=[lineup("iot_scheduling")]).within_tolerance == 3
+    assert counts == {3: 1, 1: 3}
 
 
 def test_the_wrong_salt_is_found_out() -> None:

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 
 from policies.events import Source
 from serving.contract import Committed, Kind, Result, Transport
+from serving.durable import replace_durably
 from serving.transport import file as module
 from serving.transport.file import FileTransport, FolderBusy, FolderRefused, no_faults, read_offsets
 from serving.transport.lines import UnableToResume
@@ -47,13 +50,11 @@ class TestFileTransport(TransportSuite):
         return read_results(self.folder, kind)
 
     def break_next_commit(self, transport: Transport) -> None:
-        whole = module._replace
-
         def fail_once(path: Path, data: bytes) -> None:
-            self.monkeypatch.setattr(module, "_replace", whole)
+            self.monkeypatch.setattr(module, "replace_durably", replace_durably)
             raise OSError(28, "No space left on device")
 
-        self.monkeypatch.setattr(module, "_replace", fail_once)
+        self.monkeypatch.setattr(module, "replace_durably", fail_once)
 
 
 Start = Callable[..., FileTransport]
@@ -98,16 +99,55 @@ def test_a_commit_whose_answer_was_lost_is_still_a_commit(
 ) -> None:
     transport = start(folder_with(tmp_path, b"{}\n"))
     batch = transport.poll()
-    whole = module._replace
 
     def replace_and_fail(path: Path, data: bytes) -> None:
-        whole(path, data)
+        replace_durably(path, data)
         raise OSError("the folder could not be synced")
 
-    monkeypatch.setattr(module, "_replace", replace_and_fail)
+    monkeypatch.setattr(module, "replace_durably", replace_and_fail)
     assert isinstance(transport.settle(batch, [answer(message) for message in batch.messages]), Committed)
     assert transport.poll().is_end
     assert len(lines_of(tmp_path / "decisions.jsonl")) == 1
+
+
+ON_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from serving.contract import Committed, Result, Rewound
+from serving.transport.file import FileTransport
+
+def settle(tag):
+    batch = transport.poll()
+    values = [b'"%s%d%s"' % (tag, message.source.offset, b"." * 500) for message in batch.messages]
+    results = [Result("decision", v, b"", m.source) for v, m in zip(values, batch.messages)]
+    return type(transport.settle(batch, results))
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder = Path(sys.argv[1])
+transport = FileTransport(folder, max_batch=2)
+assert settle(b"first") is Committed
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+room = (folder / "decisions.jsonl").stat().st_size + 700
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, unlimited[1]))
+assert settle(b"torn") is Rewound
+assert settle(b"torn") is Rewound
+resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+assert settle(b"again") is Committed
+assert settle(b"again") is Committed
+transport.close()
+"""
+"""A process that may write no larger file than so, in the middle of the second of two lines, until it may again."""
+
+
+def test_a_full_disk_tears_no_line_and_doubles_none(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, b"\n".join(requests(6)))
+    command, root = [sys.executable, "-c", ON_A_FULL_DISK, str(folder)], Path(__file__).parents[3]
+    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    found = [line.strip(b'".') for line in lines_of(folder / "decisions.jsonl")]
+    assert found == [b"first0", b"first1", b"again2", b"again3", b"again4", b"again5"]
+    lengths = read_offsets(folder / "penstock-offsets.decide.json").lengths
+    assert lengths["decisions"] == (folder / "decisions.jsonl").stat().st_size
 
 
 def test_a_torn_last_line_is_awaited_while_following(start: Start, tmp_path: Path) -> None:
