@@ -1,0 +1,229 @@
+"""Kafka's clients: how they are made, how they are let go of, and the few private parts that the guard needs.
+
+kafka-python 3.0 lets a caller neither learn that the producer's epoch changed, nor wait for a commit with a deadline,
+nor stop a sender whose batches hang. Those three reach into the client here, in one place, and `check_client` refuses a
+client that lacks them before anything is read. The hazards named H1 to H17 are described in docs/design.md.
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import kafka
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError
+
+from policies.errors import Unable
+from serving.log import log
+from serving.settings import ServeSettings
+
+MAX_RECORD_BYTES: Final = 1_048_576
+"""What a broker takes by default as one request, and so the largest record."""
+
+BATCH_BYTES: Final = 512 * 1024
+"""Results of one partition that travel as one batch: one round trip for a whole transaction in the usual case."""
+
+
+class UnableToUseClient(Unable):
+    """The installed Kafka client lacks what the guard needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Hold the times that exactly-once rests on; the defaults held under faults.
+
+    The transaction timeout is the longest pause of a worker that costs no rewind, and how long a dead worker's open
+    transaction holds back readers. Flush and offsets together stay below it.
+    """
+
+    transaction_timeout_ms: int = 10_000
+    session_timeout_ms: int = 6_000
+    heartbeat_ms: int = 500
+    request_timeout_ms: int = 3_000
+    delivery_timeout_ms: int = 4_000
+    max_block_ms: int = 15_000
+    bootstrap_timeout_ms: int = 15_000
+    # Each transaction starts with an answer to try again shortly; the default of 100 ms would be its whole cost (H12).
+    retry_backoff_ms: int = 5
+    # A shorter poll may return before a rebalance is complete and leave the member without partitions for ever (H7).
+    poll_ms: int = 1_000
+    offsets_timeout_ms: int = 5_000
+    commit_timeout_ms: int = 8_000
+    outage_s: float = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Hold how brokers are reached; it never shows a password."""
+
+    brokers: tuple[str, ...]
+    client_id: str
+    security: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the options that all clients share."""
+        return {"bootstrap_servers": list(self.brokers), "client_id": self.client_id, **self.security}
+
+
+def connection_of(settings: ServeSettings, *, client_id: str) -> Connection:
+    """Return how the brokers of some settings are reached."""
+    security: dict[str, Any] = {"security_protocol": settings.security_protocol}
+    if settings.sasl_mechanism is not None:
+        security["sasl_mechanism"] = settings.sasl_mechanism
+        security["sasl_plain_username"] = settings.sasl_username
+        security["sasl_plain_password"] = settings.sasl_password.reveal() if settings.sasl_password else None
+    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        path = getattr(settings, name)
+        if path is not None:
+            security[name] = str(path)
+    return Connection(brokers=settings.brokers, client_id=client_id, security=security)
+
+
+def check_client(producer: KafkaProducer) -> None:
+    """Refuse a client without the private parts that the guard reads.
+
+    Raises:
+        UnableToUseClient: one is missing.
+    """
+    manager, sender = getattr(producer, "_transaction_manager", None), getattr(producer, "_sender", None)
+    parts = {
+        "_transaction_manager.producer_id_and_epoch": getattr(manager, "producer_id_and_epoch", None),
+        "_transaction_manager.begin_commit": getattr(manager, "begin_commit", None),
+        "_transaction_manager.send_offsets_to_transaction": getattr(manager, "send_offsets_to_transaction", None),
+        "_sender.force_close": getattr(sender, "force_close", None),
+        "_sender.wakeup": getattr(sender, "wakeup", None),
+    }
+    missing = [name for name, part in parts.items() if part is None]
+    if missing:
+        raise UnableToUseClient(
+            f"expected kafka-python 3.0, found {kafka.__version__} without {', '.join(missing)}, which exactly-once "
+            "rests on; install kafka-python>=3.0.12,<3.1"
+        )
+
+
+def open_producer(connection: Connection, *, transactional_id: str, timing: Timing) -> KafkaProducer:
+    """Open a transactional producer; what its namesakes left open is aborted, and they are fenced.
+
+    Raises:
+        KafkaError: the brokers cannot be reached, or refuse.
+        UnableToUseClient: the client lacks what the guard needs.
+    """
+    producer = KafkaProducer(
+        **connection.options,
+        transactional_id=transactional_id,
+        transaction_timeout_ms=timing.transaction_timeout_ms,
+        delivery_timeout_ms=timing.delivery_timeout_ms,
+        request_timeout_ms=timing.request_timeout_ms,
+        max_block_ms=timing.max_block_ms,
+        bootstrap_timeout_ms=timing.bootstrap_timeout_ms,
+        retry_backoff_ms=timing.retry_backoff_ms,
+        linger_ms=0,
+        batch_size=BATCH_BYTES,
+        max_request_size=MAX_RECORD_BYTES,
+        allow_auto_create_topics=False,
+        metrics_enabled=False,
+    )
+    try:
+        check_client(producer)
+        producer.init_transactions()
+    except BaseException:
+        close_producer(producer)
+        raise
+    return producer
+
+
+def open_consumer(
+    connection: Connection, *, group: str, timing: Timing, max_batch: int, assignors: tuple[type, ...]
+) -> KafkaConsumer:
+    """Open a consumer that reads what is committed, hands out bytes, and commits nothing by itself.
+
+    Raises:
+        KafkaError: the brokers cannot be reached, or refuse.
+    """
+    consumer = KafkaConsumer(
+        **connection.options,
+        group_id=group,
+        # Without read_committed a successor may read offsets that a stopped member has sent but not committed (H16).
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        partition_assignment_strategy=assignors,
+        session_timeout_ms=timing.session_timeout_ms,
+        heartbeat_interval_ms=timing.heartbeat_ms,
+        request_timeout_ms=timing.request_timeout_ms,
+        bootstrap_timeout_ms=timing.bootstrap_timeout_ms,
+        max_poll_records=max_batch,
+        max_poll_interval_ms=60_000,
+        retry_backoff_ms=20,
+        fetch_max_wait_ms=500,
+        allow_auto_create_topics=False,
+        metrics_enabled=False,
+    )
+    _check_consumer(consumer)
+    return consumer
+
+
+def _check_consumer(consumer: KafkaConsumer) -> None:
+    found = {name: consumer.config[name] for name in ("isolation_level", "enable_auto_commit", "value_deserializer")}
+    if found != {"isolation_level": "read_committed", "enable_auto_commit": False, "value_deserializer": None}:
+        close_consumer(consumer)
+        raise UnableToUseClient(f"a consumer must read what is committed and commit nothing by itself, found {found}")
+
+
+def open_reader(connection: Connection, *, isolation_level: str, timing: Timing) -> KafkaConsumer:
+    """Open a consumer outside any group, to look at topics."""
+    return KafkaConsumer(
+        **connection.options,
+        isolation_level=isolation_level,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        bootstrap_timeout_ms=timing.bootstrap_timeout_ms,
+        request_timeout_ms=timing.request_timeout_ms,
+        fetch_max_wait_ms=50,
+        max_partition_fetch_bytes=4 * MAX_RECORD_BYTES,
+        allow_auto_create_topics=False,
+        metrics_enabled=False,
+    )
+
+
+def open_admin(connection: Connection, *, timing: Timing) -> KafkaAdminClient:
+    """Open a client that lists and creates topics."""
+    return KafkaAdminClient(**connection.options, bootstrap_timeout_ms=timing.bootstrap_timeout_ms)
+
+
+def close_producer(producer: KafkaProducer) -> None:
+    """Let go of a producer at once, so that nothing it still holds is ever sent.
+
+    Closing alone is not enough: it raises before it stops the sender when batches hang, and the abandoned sender would
+    commit by itself once the fault has passed (H15).
+    """
+    try:
+        producer.close(timeout=0)
+    except KafkaError as error:
+        log("force producer closed", level="warning", reason=str(error))
+    sender: Any = producer._sender
+    if sender.is_alive():
+        sender.force_close()
+        sender.wakeup()
+        if sender is not threading.current_thread():
+            sender.join(timeout=2.0)
+    try:
+        producer.close(timeout=0)
+    except KafkaError:
+        producer._closed = True
+
+
+def close_consumer(consumer: KafkaConsumer, *, timeout_ms: int = 2_000) -> None:
+    """Leave the group, so that others need not wait for the session to time out, and let go of the consumer."""
+    try:
+        consumer.close(autocommit=False, timeout_ms=timeout_ms)
+    except KafkaError as error:
+        log("abandon consumer", level="warning", reason=str(error))
+
+
+def identity_of(producer: KafkaProducer) -> tuple[int, int]:
+    """Return the producer's id and epoch; a change within a transaction means that it is no longer the same (H2)."""
+    found = producer._transaction_manager.producer_id_and_epoch
+    return found.producer_id, found.epoch

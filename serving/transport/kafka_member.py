@@ -1,0 +1,208 @@
+"""One life of a worker in its group: a producer, a consumer, and what the group has given it.
+
+A life begins with the producer, whose opening aborts what the last life left open, and goes on with the consumer. It is
+never mended: whoever doubts it closes it and begins another.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, final
+
+from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.errors import KafkaTimeoutError, NoOffsetForPartitionError
+
+from serving.contract import Place, Positions
+from serving.log import log
+from serving.transport.kafka_clients import (
+    Connection,
+    Timing,
+    close_consumer,
+    close_producer,
+    identity_of,
+    open_consumer,
+    open_producer,
+)
+from serving.transport.kafka_guard import Membership
+from serving.transport.kafka_topics import INPUTS_OF, topic_name
+
+BATCH_BYTES: Final = 32 * 1024 * 1024
+"""Requests of one batch at most; the client itself sets no bound on what is in flight (H11)."""
+
+Records: TypeAlias = Mapping[TopicPartition, list[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """Say what one loop of one worker reads and writes.
+
+    `group` is the consumer group; `transactional_id` the name under which this worker fences its former lives.
+    """
+
+    connection: Connection
+    prefix: str
+    domains: tuple[str, ...]
+    loop: str = "decide"
+    group: str
+    transactional_id: str
+    max_batch: int = 256
+    batch_bytes: int = BATCH_BYTES
+    is_finite: bool = False
+    timing: Timing = field(default_factory=Timing)
+
+
+@final
+class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
+    """Count how often partitions have changed hands; called from the client's thread."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        self.count += bool(revoked)
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self.count += bool(assigned)
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        self.count += 1
+
+
+@final
+class Member:
+    """Hold the clients of one life, and tell when the group has changed under it.
+
+    Raises:
+        KafkaError: the brokers cannot be reached, refuse, or keep committed positions unreadable.
+    """
+
+    def __init__(self, settings: WorkerSettings, *, take_over: Callable[[Positions], None]) -> None:
+        """Open the clients and wait for the group's partitions; there may be none.
+
+        Args:
+            settings: what to read and under which names.
+            take_over: called with the committed positions whenever the group has changed; what was polled before is
+                void.
+        """
+        self._settings, self._take_over = settings, take_over
+        self._ends: dict[TopicPartition, int] = {}
+        self.membership: Membership | None = None
+        self.producer = open_producer(
+            settings.connection, transactional_id=settings.transactional_id, timing=settings.timing
+        )
+        try:
+            self.identity = identity_of(self.producer)
+            self.consumer = open_consumer(
+                settings.connection,
+                group=settings.group,
+                timing=settings.timing,
+                max_batch=settings.max_batch,
+                # Partitions that are joined must go to one worker, which only the range assignor sees to.
+                assignors=(CooperativeStickyAssignor if settings.loop == "decide" else RangePartitionAssignor,),
+            )
+        except BaseException:
+            close_producer(self.producer)
+            raise
+        try:
+            self._join()
+        except BaseException:
+            self.close(leave_ms=1_000)
+            raise
+
+    def fetch(self) -> Records:
+        """Poll once; where the group has changed, go to what is committed instead, and return nothing."""
+        records: Records = {}
+        has_positions = True
+        try:
+            records = self.consumer.poll(timeout_ms=self._settings.timing.poll_ms, max_records=self._settings.max_batch)
+        except NoOffsetForPartitionError:
+            has_positions = False
+        found = self.present()
+        if found == self.membership and has_positions:
+            return records
+        if found.is_stable:
+            self._move(found)
+        else:
+            self.membership = None
+        return {}
+
+    def present(self) -> Membership:
+        """Return what this worker is in its group now."""
+        return Membership(
+            metadata=self.consumer.group_metadata(),
+            changes=self._changes.count,
+            places=frozenset(self.consumer.assignment()),
+        )
+
+    def has_ended(self) -> bool:
+        """Say whether a finite input is read to where it ended when its partitions were taken over."""
+        if not self._settings.is_finite or self.membership is None:
+            return False
+        return all((self.consumer.position(place) or 0) >= end for place, end in self._ends.items())
+
+    def put_back(self, place: Place, offset: int) -> None:
+        """Let a record be fetched again."""
+        self.consumer.seek(TopicPartition(*place), offset)
+
+    def lag(self, committed: Positions, polled: Positions) -> Mapping[Place, int]:
+        """Return how many offsets lie beyond each committed position.
+
+        Where all that was polled is committed, markers of transactions that the consumer has passed over do not count.
+        """
+        if not committed:
+            return {}
+        ends = self.consumer.end_offsets([TopicPartition(*place) for place in committed])
+        reached = dict(committed)
+        for place in reached:
+            if committed[place] == polled[place]:
+                reached[place] = max(committed[place], self.consumer.position(TopicPartition(*place)) or 0)
+        return {tuple(place): max(0, end - reached[tuple(place)]) for place, end in ends.items()}
+
+    def has_committed(self, place: Place, marker: str) -> bool:
+        """Say whether the last commit of a place is the one that carried this marker."""
+        found = self.consumer.committed(TopicPartition(*place), metadata=True, timeout_ms=5_000)
+        return found is not None and found.metadata == marker
+
+    def close(self, *, leave_ms: int = 2_000) -> None:
+        """Let go of both clients; the producer first, so that nothing it still holds is sent later."""
+        close_producer(self.producer)
+        close_consumer(self.consumer, timeout_ms=leave_ms)
+
+    def _join(self) -> None:
+        settings = self._settings
+        self._changes = _Changes()
+        topics = [topic_name(settings.prefix, domain, last) for domain in settings.domains for last in self._inputs()]
+        for topic in topics:
+            self.consumer.partitions_for_topic(topic)  # else the group rebalances twice (H13)
+        self.consumer.subscribe(topics=topics, listener=self._changes)
+        give_up = time.monotonic() + settings.timing.outage_s
+        while self.membership is None:
+            self.fetch()
+            if self.membership is None and time.monotonic() > give_up:
+                raise KafkaTimeoutError(f"the group {settings.group} did not settle")
+
+    def _inputs(self) -> tuple[str, ...]:
+        return INPUTS_OF[self._settings.loop]
+
+    def _move(self, found: Membership) -> None:
+        """Go to the committed positions of the partitions this worker has now."""
+        positions = {place: self._committed(place) for place in found.places}
+        for place, position in positions.items():
+            self.consumer.seek(place, position)
+        if self._settings.is_finite:
+            self._ends = dict(self.consumer.end_offsets(list(positions))) if positions else {}
+        self.membership = found
+        self._take_over({(place.topic, place.partition): position for place, position in positions.items()})
+        log("take partitions", generation=found.metadata.generation_id, places=_words(found.places))
+
+    def _committed(self, place: TopicPartition) -> int:
+        """Return where to read on: what the group has committed, else the beginning."""
+        timeout_ms = self._settings.timing.transaction_timeout_ms + 5_000
+        committed = self.consumer.committed(place, timeout_ms=timeout_ms)
+        return int(self.consumer.beginning_offsets([place])[place] if committed is None else committed)
+
+
+def _words(places: frozenset[TopicPartition]) -> str:
+    return ", ".join(f"{topic}/{partition}" for topic, partition in sorted(places)) or "none"

@@ -1,0 +1,72 @@
+"""What crosses the border: Kafka's records become messages, and results become records."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from policies.events import Source
+from serving.contract import Kind, Message, Result
+from serving.log import log
+from serving.transport.kafka_guard import Record
+from serving.transport.kafka_topics import choose_partitions, split_topic
+
+ROOM: Final = 1_000_000 + 16 * 1024
+"""Bytes of key, value and headers of a result at most: what a broker takes as one record, less the batch around it."""
+
+_CARRIED: Final = frozenset({"traceparent", "tracestate"})
+
+
+def to_message(row: Any) -> Message:
+    """Wrap a record, undecoded; one without a value is an empty message."""
+    headers = row.headers
+    return Message(
+        row.value or b"",
+        Source(topic=row.topic, partition=row.partition, offset=row.offset),
+        row.key,
+        _carried(headers) if headers else (),
+    )
+
+
+def _carried(headers: Sequence[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers that results pass on."""
+    return tuple((n, v) for n, v in headers if v is not None and (n.startswith("ce_") or n in _CARRIED))
+
+
+def fitting(rows: Sequence[Any], *, room: int) -> Sequence[Any]:
+    """Return the first records whose values have room together."""
+    for number, row in enumerate(rows):
+        room -= len(row.value or b"")
+        if room < 0:
+            return rows[:number]
+    return rows
+
+
+def to_records(results: Sequence[Result], *, names: Mapping[Kind, str], partitions: Mapping[str, int]) -> list[Record]:
+    """Address results: the topic of their kind beside the one they answer, the partition of their key.
+
+    Args:
+        results: of one batch.
+        names: the last part of the topic's name for each kind.
+        partitions: how many each topic has.
+    """
+    rows_by_topic: dict[str, list[Result]] = {}
+    for result in results:
+        stem, _ = split_topic(result.source.topic)
+        rows_by_topic.setdefault(f"{stem}.{names[result.kind]}", []).append(_fit(result))
+    records = []
+    for topic, rows in rows_by_topic.items():
+        chosen = choose_partitions([row.key for row in rows], partition_count=partitions[topic])
+        records += [
+            Record(topic, partition, row.key, row.value, list(row.headers))
+            for row, partition in zip(rows, chosen, strict=True)
+        ]
+    return records
+
+
+def _fit(result: Result) -> Result:
+    """Leave out headers, then the key, of a result that a broker would not take with them."""
+    size = len(result.value) + len(result.key)
+    carried = sum(len(name) + len(value) + 10 for name, value in result.headers)
+    if size + carried <= ROOM:
+        return result
+    log("drop headers", level="warning", topic=result.source.topic, offset=result.source.offset)
+    return Result(result.kind, result.value, result.key if size <= ROOM else b"", result.source)
