@@ -14,6 +14,8 @@ from typing import Final, TextIO, final
 Text = str | int | float | bool | None
 
 _LOGGER: Final = logging.getLogger("penstock.serving")
+_LIBRARIES: Final = logging.getLogger("kafka")
+"""What the Kafka client says is of use only to debug it: each failure that matters is raised or logged by us."""
 
 
 @final
@@ -39,6 +41,9 @@ def set_up_logging(*, level: str = "info", stream: TextIO | None = None) -> None
     """Send the lines of the service to a stream (stderr), from a level on; calling it again replaces the stream."""
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(JsonFormatter())
+    _LIBRARIES.handlers[:] = [handler]
+    _LIBRARIES.setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
+    _LIBRARIES.propagate = False
     _LOGGER.handlers[:] = [handler]
     _LOGGER.setLevel(level.upper())
     _LOGGER.propagate = False

@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,19 +36,26 @@ class UnableToOpenTransport(Unable):
 class OpenTransport(Protocol):
     """Open the transport of one loop."""
 
-    def __call__(self, settings: ServeSettings, *, loop: str, stop: threading.Event) -> Transport:
+    def __call__(
+        self, settings: ServeSettings, *, loop: str, stop: threading.Event, domains: Sequence[str]
+    ) -> Transport:
         """Return it, ready to be polled."""
 
 
-def open_file_transport(settings: ServeSettings, *, loop: str, stop: threading.Event) -> Transport:
-    """Open the folder of the settings.
+def open_transport(settings: ServeSettings, *, loop: str, stop: threading.Event, domains: Sequence[str]) -> Transport:
+    """Open the folder of the settings, or join the group of a loop at their brokers.
 
     Raises:
-        UnableToOpenTransport: the settings name another transport.
+        UnableToOpenTransport: the file transport has no folder.
         FolderRefused, FolderBusy, UnableToResume: the folder cannot be worked on.
+        TopicsMissing, UnableToReachBrokers: the brokers cannot be worked with.
     """
-    if settings.transport != "file" or settings.dir is None:
-        raise UnableToOpenTransport(f"expected the file transport and its folder, found {settings.transport!r}")
+    if settings.transport == "kafka":
+        from serving.transport.kafka_open import open_kafka_transport  # a folder needs no client
+
+        return open_kafka_transport(settings, loop=loop, domains=domains)
+    if settings.dir is None:
+        raise UnableToOpenTransport("expected the folder of the file transport, found none")
     return FileTransport(
         settings.dir,
         group=loop,
@@ -81,7 +88,7 @@ class Service:
         settings: ServeSettings,
         *,
         stop: threading.Event,
-        open_transport: OpenTransport = open_file_transport,
+        open_transport: OpenTransport = open_transport,
         now: Callable[[], int] = lambda: time.time_ns() // 1000,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -145,8 +152,7 @@ class Service:
 
     def _run_loops(self, lineups: Lineups, lineup: Lineup) -> None:
         runs = [partial(self._run_loop, loop, lineups, lineup) for loop in self._progress]
-        is_endless = self._settings.transport != "file" or self._settings.follow
-        if not is_endless or len(runs) == 1:
+        if not self._settings.follow or len(runs) == 1:
             for run in runs:
                 run()
             return
@@ -164,7 +170,8 @@ class Service:
             self._stop.set()
 
     def _run_loop(self, name: str, lineups: Lineups, lineup: Lineup) -> None:
-        transport = self._open_transport(self._settings, loop=name, stop=self._stop)
+        domains = sorted(lineup.domains)
+        transport = self._open_transport(self._settings, loop=name, stop=self._stop, domains=domains)
         try:
             self._readiness.set(f"{name} transport")
             if name == "decide":

@@ -86,7 +86,9 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = "info"
 
     dir: Annotated[Path | None, Meta(description="Folder of the file transport")] = None
-    follow: Annotated[bool, Meta(description="Whether the file transport waits for its inputs to grow")] = True
+    follow: Annotated[
+        bool, Meta(description="Whether inputs are awaited as they grow; else their end now is the end")
+    ] = True
     poll_interval_s: Annotated[Seconds, Meta(description="How often a followed folder is looked at")] = 0.1
 
     join_hold_s: Annotated[
@@ -109,6 +111,9 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         bool, Meta(description="Whether each partition has its own transactional id, which fences zombies by epoch")
     ] = False
     create_topics: Annotated[bool, Meta(description="Whether missing topics are created at start")] = False
+    topic_partitions: Annotated[
+        Count, Meta(description="Partitions of topics created at start, where the requests have no topic yet")
+    ] = 4
     security_protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], Meta(description="How brokers are spoken to")
     ] = "PLAINTEXT"
@@ -229,6 +234,10 @@ def _check_together(settings: ServeSettings) -> None:
         raise SettingsRefused("the file transport needs a folder; name one with --dir")
     if settings.transport == "kafka" and not settings.brokers:
         raise SettingsRefused("the kafka transport needs brokers; name them with --brokers HOST:PORT")
+    for broker in settings.brokers:
+        host, _, port = broker.rpartition(":")
+        if not host or not port.isdigit():
+            raise SettingsRefused(f"a broker is named HOST:PORT, found {broker!r}")
 
 
 def _types() -> dict[str, Any]:

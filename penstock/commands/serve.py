@@ -17,29 +17,48 @@ if TYPE_CHECKING:
 HELP = "decide requests as they come, join decisions to outcomes"
 DESCRIPTION = """\
 Decide requests as they come and join decisions to their outcomes. A folder holds requests.jsonl and outcomes.jsonl;
-decisions.jsonl, dead-letters.jsonl and feedback.jsonl appear beside them, each result exactly once over restarts. It
-follows the folder until SIGTERM or Ctrl-C, then ends after the batch in hand; --until-end stops where the files end.
+decisions.jsonl, dead-letters.jsonl and feedback.jsonl appear beside them, each result exactly once over restarts. On
+Kafka, topics PREFIX.DOMAIN.requests and .outcomes are read, and .decisions, .dead-letters, .shadow and .feedback
+written, each result exactly once whatever dies; workers of one group share the partitions, each under its own name. It
+goes on until SIGTERM or Ctrl-C, then ends after the batch in hand; --until-end stops where the inputs end now.
 
 Settings come from defaults < --settings FILE < environment (PENSTOCK_...) < flags."""
 EXAMPLE = "penstock serve --artifact demo/artifact --transport file --dir queue --loops decide,join --metrics-port 0"
 
-_SETTINGS = ("artifact", "catalogue", "salt_file", "transport", "dir", "loops", "metrics_port", "follow")
+_SETTINGS = (
+    *("artifact", "catalogue", "salt_file", "transport", "dir", "loops", "metrics_port", "follow"),
+    *("brokers", "prefix", "group", "instance", "transaction_per_partition", "create_topics"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, words: Sequence[str]) -> None:
     """Add the settings that are flags; the others are set by file or environment."""
     parser.add_argument("--settings", metavar="FILE", type=Path, help="settings as .toml or .json")
     parser.add_argument("--artifact", metavar="DIR", type=Path, help="the artifact that decides")
-    parser.add_argument("--transport", choices=("file",), help="where messages come from and go to (default: file)")
+    parser.add_argument(
+        "--transport", choices=("file", "kafka"), help="where messages come from and go to (default: file)"
+    )
     parser.add_argument("--dir", metavar="DIR", type=Path, help="the folder of the file transport")
     parser.add_argument("--loops", metavar="LOOP,...", type=_names, help="decide, join or both (default: decide)")
     parser.add_argument(
         "--metrics-port", metavar="N", help="serve /healthz, /readyz and /metrics there; 0 takes a free port, printed"
     )
     parser.add_argument(
-        "--until-end", dest="follow", action="store_const", const=False, help="stop where the files end now"
+        "--until-end", dest="follow", action="store_const", const=False, help="stop where the inputs end now"
     )
+    _add_kafka(parser)
     add_serving(parser)
+
+
+def _add_kafka(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--brokers", metavar="HOST:PORT,...", type=_names, help="brokers of the kafka transport")
+    parser.add_argument("--prefix", metavar="P", help="first part of topic names (default: penstock)")
+    parser.add_argument("--group", metavar="G", help="consumer group (default: penstock)")
+    parser.add_argument("--instance", metavar="NAME", help="this worker's name in the group (default: the host's)")
+    parser.add_argument(
+        "--transaction-per-partition", action="store_const", const=True, help="fence by partition, not by worker"
+    )
+    parser.add_argument("--create-topics", action="store_const", const=True, help="create topics that are missing")
 
 
 def run(arguments: argparse.Namespace) -> "Report":

@@ -5,7 +5,9 @@ nor stop a sender whose batches hang. Those three reach into the client here, in
 client that lacks them before anything is read. The hazards named H1 to H17 are described in docs/design.md.
 """
 
+import socket
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -103,6 +105,27 @@ def check_client(producer: KafkaProducer) -> None:
         )
 
 
+def check_reachable(connection: Connection, *, timing: Timing) -> None:
+    """Wait until one broker takes a connection; the client itself would try in the background and say little.
+
+    Raises:
+        ConnectionError: none does.
+    """
+    give_up = time.monotonic() + timing.bootstrap_timeout_ms / 1000
+    while True:
+        for broker in connection.brokers:
+            host, _, port = broker.rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
+            except OSError as error:
+                reason = str(error)
+            else:
+                return
+        if time.monotonic() > give_up:
+            raise ConnectionError(f"none of {', '.join(connection.brokers)} takes a connection: {reason}")
+        time.sleep(0.2)
+
+
 def open_producer(connection: Connection, *, transactional_id: str, timing: Timing) -> KafkaProducer:
     """Open a transactional producer; what its namesakes left open is aborted, and they are fenced.
 
@@ -110,6 +133,7 @@ def open_producer(connection: Connection, *, transactional_id: str, timing: Timi
         KafkaError: the brokers cannot be reached, or refuse.
         UnableToUseClient: the client lacks what the guard needs.
     """
+    check_reachable(connection, timing=timing)
     producer = KafkaProducer(
         **connection.options,
         transactional_id=transactional_id,
@@ -189,7 +213,13 @@ def open_reader(connection: Connection, *, isolation_level: str, timing: Timing)
 
 
 def open_admin(connection: Connection, *, timing: Timing) -> KafkaAdminClient:
-    """Open a client that lists and creates topics."""
+    """Open a client that lists and creates topics.
+
+    Raises:
+        ConnectionError: no broker takes a connection.
+        KafkaError: they refuse.
+    """
+    check_reachable(connection, timing=timing)
     return KafkaAdminClient(**connection.options, bootstrap_timeout_ms=timing.bootstrap_timeout_ms)
 
 

@@ -174,9 +174,9 @@ class Member:
         settings = self._settings
         self._changes = _Changes()
         topics = [topic_name(settings.prefix, domain, last) for domain in settings.domains for last in self._inputs()]
-        for topic in topics:
-            self.consumer.partitions_for_topic(topic)  # else the group rebalances twice (H13)
         self.consumer.subscribe(topics=topics, listener=self._changes)
+        # Joining before the partitions are known makes the group's leader ask for a second rebalance at once (H13).
+        self.consumer.topics()
         give_up = time.monotonic() + settings.timing.outage_s
         while self.membership is None:
             self.fetch()
@@ -199,7 +199,8 @@ class Member:
 
     def _committed(self, place: TopicPartition) -> int:
         """Return where to read on: what the group has committed, else the beginning."""
-        timeout_ms = self._settings.timing.transaction_timeout_ms + 5_000
+        # A dead worker's open transaction hides the position until the broker ends it, which it does every 10 s.
+        timeout_ms = self._settings.timing.transaction_timeout_ms + 15_000
         committed = self.consumer.committed(place, timeout_ms=timeout_ms)
         return int(self.consumer.beginning_offsets([place])[place] if committed is None else committed)
 

@@ -1,6 +1,7 @@
 import json
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -10,7 +11,7 @@ import pytest
 from policies.artifact import ArtifactRefused
 from policies.events import DecisionRequest, from_bytes, to_bytes
 from serving.contract import Transport
-from serving.service import Service, UnableToOpenTransport, open_file_transport, stop_on_signals
+from serving.service import Service, UnableToOpenTransport, open_transport, stop_on_signals
 from serving.settings import ServeSettings, read_settings
 from serving.transport.file import FileTransport
 from tests.helpers.domains import ad_load
@@ -75,24 +76,24 @@ def test_following_loops_run_side_by_side_until_they_are_stopped(queue: Path) ->
                     assert response.status == 200
                 stop.set()
 
-    def open_transport(settings: ServeSettings, *, loop: str, stop: threading.Event) -> Transport:
+    def open_briefly(settings: ServeSettings, *, loop: str, stop: threading.Event, domains: Sequence[str]) -> Transport:
         return FileTransport(queue, group=loop, is_following=True, wait=Patience().wait)
 
     settings = settings_for(queue, loops=("decide", "join"), follow=True, metrics_port=0)
-    served = serve(settings, stop=stop, open_transport=open_transport).run(announce=ports.append)
+    served = serve(settings, stop=stop, open_transport=open_briefly).run(announce=ports.append)
     assert sum(served.results.values()) == 13
     assert served.open_count == 2
 
 
 def test_a_loop_that_fails_stops_the_others_and_the_process(queue: Path) -> None:
-    def open_transport(settings: ServeSettings, *, loop: str, stop: threading.Event) -> Transport:
+    def open_briefly(settings: ServeSettings, *, loop: str, stop: threading.Event, domains: Sequence[str]) -> Transport:
         if loop == "join":
             raise UnableToOpenTransport("the join is away")
-        return open_file_transport(settings, loop=loop, stop=stop)
+        return open_transport(settings, loop=loop, stop=stop, domains=domains)
 
     settings = settings_for(queue, loops=("decide", "join"), follow=True)
     with pytest.raises(UnableToOpenTransport, match="the join is away"):
-        serve(settings, open_transport=open_transport).run()
+        serve(settings, open_transport=open_briefly).run()
 
 
 def test_an_artifact_that_is_not_there_is_refused_before_anything_is_read(queue: Path) -> None:
@@ -102,10 +103,10 @@ def test_an_artifact_that_is_not_there_is_refused_before_anything_is_read(queue:
     assert not (queue / "decisions.jsonl").exists()
 
 
-def test_another_transport_needs_its_own_opener() -> None:
-    settings = read_settings(flags={"artifact": "a", "transport": "kafka", "brokers": ["localhost:1"]})
-    with pytest.raises(UnableToOpenTransport, match="kafka"):
-        open_file_transport(settings, loop="decide", stop=threading.Event())
+def test_the_file_transport_needs_a_folder() -> None:
+    settings = ServeSettings(artifact=Path("a"))
+    with pytest.raises(UnableToOpenTransport, match="folder"):
+        open_transport(settings, loop="decide", stop=threading.Event(), domains=["ad_load"])
 
 
 def test_sigterm_sets_the_stop() -> None:

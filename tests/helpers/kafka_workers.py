@@ -1,0 +1,92 @@
+"""Workers as processes of their own, `penstock serve` on Kafka, that a test may kill, pause and start again."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+
+from tests.helpers.kafka_topics import Topics
+
+ROOT = Path(__file__).parent.parent.parent
+_MAIN = "import sys; from penstock.main import main; sys.exit(main(sys.argv[1:]))"
+
+
+class Workers:
+    """Some named workers of one group."""
+
+    def __init__(self, topics: Topics, *, artifact: Path, logs: Path, flags: Sequence[str] = ()) -> None:
+        self.topics, self.group = topics, f"{topics.prefix}-group"
+        self._artifact, self._logs, self._flags = artifact, logs, list(flags)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> None:
+        """Start a worker; a name whose process has ended is a restart."""
+        topics = self.topics
+        where = ["--brokers", topics.bootstrap, "--prefix", topics.prefix, "--group", self.group, "--instance", name]
+        words = ["serve", "--artifact", str(self._artifact), "--transport", "kafka", *where, *self._flags]
+        path = {"PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1"}
+        with (self._logs / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                [sys.executable, "-c", _MAIN, *words], cwd=ROOT, env=os.environ | path, stdout=log, stderr=log
+            )
+
+    def send(self, name: str, number: signal.Signals) -> None:
+        self._running[name].send_signal(number)
+
+    def kill(self, name: str) -> None:
+        """End a worker as a crash does."""
+        self._running[name].kill()
+        self._running[name].wait()
+
+    def is_running(self, name: str) -> bool:
+        return self._running[name].poll() is None
+
+    def end(self, name: str, *, timeout_s: float = 20.0) -> int:
+        """Ask a worker to end and return its exit code."""
+        self.send(name, signal.SIGTERM)
+        return self._running[name].wait(timeout_s)
+
+    def close(self) -> None:
+        for process in self._running.values():
+            process.kill()
+            process.wait()
+
+    def log(self, name: str) -> str:
+        return (self._logs / f"{name}.log").read_text()
+
+    def committed(self) -> int:
+        """Return how many requests the group has committed, over all partitions."""
+        with contextlib.closing(
+            KafkaConsumer(bootstrap_servers=self.topics.bootstrap, group_id=self.group, enable_auto_commit=False)
+        ) as consumer:
+            places = [TopicPartition(self.topics.name("requests"), n) for n in range(self.topics.partition_count)]
+            return sum(consumer.committed(place, timeout_ms=20_000) or 0 for place in places)
+
+    def await_committed(self, count: int, *, timeout_s: float) -> None:
+        """Wait until the group has committed so many requests, starting again workers that have ended."""
+        give_up = time.monotonic() + timeout_s
+        while (found := self.committed()) < count:
+            if time.monotonic() > give_up:
+                tails = {name: self.log(name)[-1500:] for name in self._running}
+                raise AssertionError(f"{found} of {count} requests committed after {timeout_s} s: {tails}")
+            for name, process in list(self._running.items()):
+                if process.poll() is not None:
+                    self.start(name)
+            time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def working(topics: Topics, **settings: Any) -> Iterator[Workers]:
+    """Make workers, and end those that are left."""
+    workers = Workers(topics, **settings)
+    try:
+        yield workers
+    finally:
+        workers.close()
