@@ -17,8 +17,8 @@ from msgspec import Meta
 from policies.errors import UsageProblem
 
 PREFIX: Final = "PENSTOCK_"
-NOT_SETTINGS: Final = frozenset({"PENSTOCK_DATA"})
-"""Variables of the same prefix that say something else: where tests and the demo find shared data."""
+NOT_SETTINGS: Final = frozenset({"PENSTOCK_DATA", "PENSTOCK_REQUIRE", "PENSTOCK_TEST_KAFKA"})
+"""Variables of the same prefix that say something else: where tests find data and a broker, and what they require."""
 
 
 class SettingsRefused(UsageProblem):

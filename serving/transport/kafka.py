@@ -160,7 +160,7 @@ class KafkaTransport:
             raise TransactionFailed(doubt)
         transact(
             member.producer,
-            to_records(results, names=self._outputs, partitions=self._partitions),
+            to_records(results, prefix=self._settings.prefix, names=self._outputs, partitions=self._partitions),
             # Results that move no position are fenced by the group's generation all the same.
             positions=targets or self._cursor.committed,
             marker=marker,

@@ -40,17 +40,22 @@ def fitting(rows: Sequence[Any], *, room: int) -> Sequence[Any]:
     return rows
 
 
-def to_records(results: Sequence[Result], *, names: Mapping[Kind, str], partitions: Mapping[str, int]) -> list[Record]:
+def to_records(
+    results: Sequence[Result], *, prefix: str, names: Mapping[Kind, str], partitions: Mapping[str, int]
+) -> list[Record]:
     """Address results: the topic of their kind beside the one they answer, the partition of their key.
 
     Args:
-        results: of one batch.
+        results: of one batch; one that follows from many messages names no topic as its source, and has its domain
+            as key.
+        prefix: the first part of the topics' names.
         names: the last part of the topic's name for each kind.
         partitions: how many each topic has.
     """
     rows_by_topic: dict[str, list[Result]] = {}
     for result in results:
         stem, _ = split_topic(result.source.topic)
+        stem = stem or f"{prefix}.{result.key.decode()}"
         rows_by_topic.setdefault(f"{stem}.{names[result.kind]}", []).append(_fit(result))
     records = []
     for topic, rows in rows_by_topic.items():

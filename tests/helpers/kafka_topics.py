@@ -20,6 +20,11 @@ LASTS = ("requests", "decisions", "dead-letters", "shadow")
 TIMING = Timing(transaction_timeout_ms=4_000, poll_ms=1_000)
 
 
+def new_prefix() -> str:
+    """Return a prefix of topics that no other test has."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
 class Echo(msgspec.Struct):
     """The part of a result that says what it answers."""
 
@@ -29,12 +34,20 @@ class Echo(msgspec.Struct):
 class Topics:
     """The topics of one domain on a broker, under a prefix that no other test has."""
 
-    def __init__(self, bootstrap: str, *, partition_count: int = 2, domain: str = "demo") -> None:
+    def __init__(
+        self, bootstrap: str, *, partition_count: int = 2, domain: str = "demo", prefix: str | None = None
+    ) -> None:
+        """Make the topics, unless a prefix is given: then they are there."""
         self.bootstrap, self.partition_count, self.domain = bootstrap, partition_count, domain
-        self.prefix = f"t{uuid.uuid4().hex[:12]}"
+        self.prefix = prefix or new_prefix()
         self.partitions = {self.name(last): partition_count for last in LASTS}
         self._next = 0
-        make_topics(bootstrap, self.partitions)
+        if prefix is None:
+            make_topics(bootstrap, self.partitions)
+
+    @staticmethod
+    def connection(bootstrap: str) -> Connection:
+        return Connection(brokers=(bootstrap,), client_id="test")
 
     def name(self, last: str) -> str:
         return f"{self.prefix}.{self.domain}.{last}"
