@@ -69,7 +69,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     loops: Annotated[
         tuple[Literal["decide", "join"], ...], Meta(description="Which loops this process runs, each in its own group")
     ] = ("decide",)
-    max_batch: Annotated[Count, Meta(description="Messages per batch at most")] = 256
+    max_batch: Annotated[Count, Meta(description="Messages per batch at most")] = 500
     metrics_port: Annotated[
         Port | None, Meta(description="Port of /healthz, /readyz and /metrics; 0 takes a free one; none serves none")
     ] = None

@@ -13,7 +13,7 @@ from kafka import TopicPartition
 from kafka.errors import AuthorizationError, KafkaError, OffsetOutOfRangeError, SaslAuthenticationFailedError
 
 from policies.errors import Unable
-from serving.contract import Batch, Committed, Kind, Message, Place, Positions, Result, Rewound, check_answers
+from serving.contract import ANSWERS, Batch, Committed, Kind, Message, Place, Positions, Result, Rewound, check_answers
 from serving.log import log
 from serving.transport.cursor import STALE, Cursor
 from serving.transport.kafka_guard import Faults, ProducerReplaced, TransactionFailed, transact, why_stale
@@ -120,6 +120,9 @@ class KafkaTransport:
 
     def recent_results(self, kind: Kind, *, place: Place, count: int, since: int = 0) -> Sequence[Result]:
         """Return the last committed results of one kind for one input place, oldest first."""
+        position = self._cursor.committed.get(place)
+        if position is not None and kind in ANSWERS:
+            count = min(count, position)  # a message has one answer; at a first start nothing is searched
         stem, _ = split_topic(place[0])
         wanted = Wanted(
             kind=kind,

@@ -1,19 +1,20 @@
 """Kafka's clients: how they are made, how they are let go of, and the few private parts that the guard needs.
 
 kafka-python 3.0 lets a caller neither learn that the producer's epoch changed, nor wait for a commit with a deadline,
-nor stop a sender whose batches hang. Those three reach into the client here, in one place, and `check_client` refuses a
-client that lacks them before anything is read. The hazards named H1 to H17 are described in docs/design.md.
+nor stop a sender whose batches hang, nor hand over many records at once. What reaches into the client for that is named
+in `check_client`, which refuses a client that lacks it before anything is read. The hazards H1 to H17 are described in
+docs/exactly-once.md.
 """
 
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import kafka
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from policies.errors import Unable
@@ -55,6 +56,16 @@ class Timing:
     outage_s: float = 120.0
 
 
+class Record(NamedTuple):
+    """One result, ready to be sent."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Connection:
     """Hold how brokers are reached; it never shows a password."""
@@ -94,6 +105,10 @@ def check_client(producer: KafkaProducer) -> None:
         "_transaction_manager.producer_id_and_epoch": getattr(manager, "producer_id_and_epoch", None),
         "_transaction_manager.begin_commit": getattr(manager, "begin_commit", None),
         "_transaction_manager.send_offsets_to_transaction": getattr(manager, "send_offsets_to_transaction", None),
+        "_transaction_manager.maybe_add_partition_to_transaction": getattr(
+            manager, "maybe_add_partition_to_transaction", None
+        ),
+        "_accumulator.append": getattr(getattr(producer, "_accumulator", None), "append", None),
         "_sender.force_close": getattr(sender, "force_close", None),
         "_sender.wakeup": getattr(sender, "wakeup", None),
     }
@@ -251,6 +266,24 @@ def close_consumer(consumer: KafkaConsumer, *, timeout_ms: int = 2_000) -> None:
         consumer.close(autocommit=False, timeout_ms=timeout_ms)
     except KafkaError as error:
         log("abandon consumer", level="warning", reason=str(error))
+
+
+def append_records(producer: KafkaProducer, records: Sequence[Record]) -> list[Any]:
+    """Hand records of one transaction to the producer's buffer, and return a future for each.
+
+    This is what `send` does after it has looked up the topic, chosen the partition and checked types and sizes, all of
+    which is known here; for so many records at once that is most of its cost.
+    """
+    places = {(record.topic, record.partition): TopicPartition(record.topic, record.partition) for record in records}
+    for topic in {topic for topic, _ in places}:
+        producer.partitions_for(topic)  # waits for the topic's leaders where they are not known yet
+    for place in places.values():
+        producer._transaction_manager.maybe_add_partition_to_transaction(place)
+    append = producer._accumulator.append
+    return [
+        append(places[topic, partition], None, key, value, headers)[0]
+        for topic, partition, key, value, headers in records
+    ]
 
 
 def identity_of(producer: KafkaProducer) -> tuple[int, int]:

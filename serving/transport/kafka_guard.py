@@ -15,7 +15,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from policies.errors import Unable
 from serving.contract import Positions
-from serving.transport.kafka_clients import Timing, identity_of
+from serving.transport.kafka_clients import Record, Timing, append_records, identity_of
 
 Faults = Callable[[str], None]
 
@@ -33,16 +33,6 @@ class ProducerReplaced(TransactionFailed):
 
 class CommitUnanswered(Unable):
     """The broker did not answer a commit in time; only a new process may ask what became of it."""
-
-
-class Record(NamedTuple):
-    """One result, ready to be sent."""
-
-    topic: str
-    partition: int
-    key: bytes
-    value: bytes
-    headers: list[tuple[str, bytes]]
 
 
 class Membership(NamedTuple):
@@ -116,11 +106,7 @@ def transact(
 
 def _send(producer: KafkaProducer, records: Sequence[Record], timing: Timing) -> None:
     """Send and wait; a send that failed shows nowhere but in its own future (H1)."""
-    send = producer.send
-    futures = [
-        send(topic, value=value, key=key, headers=headers, partition=partition)
-        for topic, partition, key, value, headers in records
-    ]
+    futures = append_records(producer, records)
     producer.flush(timeout=(timing.delivery_timeout_ms + 1_000) / 1000)
     for future in futures:
         if not future.succeeded():

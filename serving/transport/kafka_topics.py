@@ -28,8 +28,8 @@ class TopicsMissing(UsageProblem):
 def topic_name(prefix: str, domain: str, last: str) -> str:
     """Return the name of a topic.
 
-    >>> topic_name("penstock", "payments", "requests")
-    'penstock.payments.requests'
+    >>> topic_name("penstock", "demo", "requests")
+    'penstock.demo.requests'
     """
     return f"{prefix}.{domain}.{last}"
 
@@ -37,8 +37,8 @@ def topic_name(prefix: str, domain: str, last: str) -> str:
 def split_topic(topic: str) -> tuple[str, str]:
     """Return a topic's name without its last part, and that part.
 
-    >>> split_topic("penstock.payments.requests")
-    ('penstock.payments', 'requests')
+    >>> split_topic("penstock.demo.requests")
+    ('penstock.demo', 'requests')
     """
     stem, _, last = topic.rpartition(".")
     return stem, last

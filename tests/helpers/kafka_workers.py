@@ -25,6 +25,7 @@ class Workers:
         self.topics, self.group = topics, f"{topics.prefix}-group"
         self._artifact, self._logs, self._flags = artifact, logs, list(flags)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._log_starts: dict[str, int] = {}
 
     def start(self, name: str) -> None:
         """Start a worker; a name whose process has ended is a restart."""
@@ -33,6 +34,7 @@ class Workers:
         words = ["serve", "--artifact", str(self._artifact), "--transport", "kafka", *where, *self._flags]
         path = {"PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1"}
         with (self._logs / f"{name}.log").open("ab") as log:
+            self._log_starts[name] = log.tell()
             self._running[name] = subprocess.Popen(
                 [sys.executable, "-c", _MAIN, *words], cwd=ROOT, env=os.environ | path, stdout=log, stderr=log
             )
@@ -49,7 +51,10 @@ class Workers:
         return self._running[name].poll() is None
 
     def end(self, name: str, *, timeout_s: float = 20.0) -> int:
-        """Ask a worker to end and return its exit code."""
+        """Ask a worker to end, once its loop runs, and return its exit code."""
+        give_up = time.monotonic() + timeout_s
+        while "start loop" not in self.log(name)[self._log_starts[name] :] and time.monotonic() < give_up:
+            time.sleep(0.05)
         self.send(name, signal.SIGTERM)
         return self._running[name].wait(timeout_s)
 
