@@ -3,7 +3,7 @@
 kafka-python 3.0 lets a caller neither learn that the producer's epoch changed, nor wait for a commit with a deadline,
 nor stop a sender whose batches hang, nor hand over many records at once. What reaches into the client for that is named
 in `check_client`, which refuses a client that lacks it before anything is read. The hazards H1 to H17 are described in
-docs/exactly-once.md.
+docs/explanation/exactly-once.md.
 """
 
 import socket
