@@ -107,7 +107,7 @@ _METRICS: Final = """\
 # Metrics of `penstock serve`
 
 Served at `/metrics` of the port that `--metrics-port` names, in Prometheus' text format. Counters of results count what
-is committed.
+is committed. `penstock audit` and `penstock collect` serve theirs in the same way.
 
 """
 
@@ -121,8 +121,8 @@ version.
 |---|---|
 | 0 | done; an estimate that is refused is an answer |
 | 2 | usage, a missing file, reward bounds that cannot be told |
-| 3 | content of a log or of a request refused; `verify`: a decision differs |
-| 4 | unable: an artifact refused at load, an extra missing, a solver failed |
+| 3 | content of a log or of a request refused; `verify`: a decision differs; `audit`: a result is missing or double |
+| 4 | unable: an artifact refused at load, an extra missing, a solver failed; `doctor`: something is wrong |
 | 5 | a gate held; no verb of this version ends so |
 | 130 | interrupted |
 | 141 | the reader of stdout is gone |

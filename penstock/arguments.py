@@ -14,6 +14,7 @@ VERBS: Final = {
     "decide": "decide",
     "serve": "serve",
     "verify": "verify",
+    "audit": "audit",
     "demo": "demo",
     "complete": "complete",
 }
@@ -50,6 +51,40 @@ def add_serving(parser: argparse.ArgumentParser) -> None:
     """Add what decides beside the artifact: the catalogue and the salt of the draws."""
     parser.add_argument("--catalogue", metavar="FILE", type=Path, help="catalogue.json (default: the artifact live)")
     parser.add_argument("--salt-file", metavar="FILE", type=Path, help="the salt of the draws (default: empty)")
+
+
+def add_brokers(parser: argparse.ArgumentParser) -> None:
+    """Add where topics are: brokers, names, and the settings that say how brokers are spoken to."""
+    parser.add_argument(
+        "--settings", metavar="FILE", type=Path, help="settings of serve as .toml or .json, for security"
+    )
+    parser.add_argument("--brokers", metavar="HOST:PORT,...", type=split_names, help="the brokers")
+    parser.add_argument("--prefix", metavar="P", help="first part of topic names (default: penstock)")
+    parser.add_argument("--group", metavar="G", help="consumer group of the workers (default: penstock)")
+    parser.add_argument(
+        "--domain", metavar="D,...", type=split_names, default=[], help="domains (default: all that have topics)"
+    )
+
+
+def add_following(parser: argparse.ArgumentParser) -> None:
+    """Add how long to go on: to the current end, or until stopped, with metrics."""
+    lasting = parser.add_mutually_exclusive_group()
+    lasting.add_argument(
+        "--once", action="store_false", dest="follow", default=False, help="stop at the current end (default)"
+    )
+    lasting.add_argument("--follow", action="store_true", help="go on until SIGTERM or Ctrl-C")
+    parser.add_argument(
+        "--metrics-port", metavar="N", help="serve /healthz, /readyz and /metrics there; 0 takes a free port, printed"
+    )
+
+
+def split_names(text: str) -> list[str]:
+    """Split names at commas.
+
+    >>> split_names("a, b,")
+    ['a', 'b']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def existing(path: Path, *, what: str) -> Path:

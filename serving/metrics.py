@@ -73,6 +73,10 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_estimate_low_reward", "gauge", "Lower end of its interval", ("domain", "reward")),
     Declared("penstock_estimate_high_reward", "gauge", "Upper end of its interval", ("domain", "reward")),
     Declared("penstock_estimate_units", "gauge", "Closed units in the estimate", ("domain", "reward")),
+    Declared("penstock_audit_results_total", "counter", "Audit: results of the requests of a topic", ("topic",)),
+    Declared("penstock_audit_missing_total", "counter", "Audit: committed requests found without a result", ("topic",)),
+    Declared("penstock_audit_double_total", "counter", "Audit: results beyond the first of a request", ("topic",)),
+    Declared("penstock_audit_lag_messages", "gauge", "Audit: offsets beyond the committed one", ("topic", "partition")),
     Declared(
         "penstock_field_values_total",
         "counter",

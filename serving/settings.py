@@ -149,6 +149,28 @@ def read_settings(
     >>> read_settings(environment={"PENSTOCK_MAX_BATCH": "64"}, flags=flags).max_batch
     64
     """
+    settings = _put_together(file, environment, flags)
+    _check_together(settings)
+    return settings
+
+
+def read_broker_settings(
+    *, file: Path | None = None, environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> ServeSettings:
+    """Put the settings together for what reads and writes topics but decides nothing; see `read_settings`.
+
+    Raises:
+        SettingsRefused: as `read_settings`, or no brokers are named.
+    """
+    settings = _put_together(file, environment, flags)
+    if not settings.brokers:
+        raise SettingsRefused("name the brokers with --brokers HOST:PORT")
+    return settings
+
+
+def _put_together(
+    file: Path | None, environment: Mapping[str, str] | None, flags: Mapping[str, Any] | None
+) -> ServeSettings:
     found: dict[str, tuple[Any, str]] = {}
     if file is not None:
         found.update({name: (value, str(file)) for name, value in _from_file(file).items()})
@@ -156,9 +178,7 @@ def read_settings(
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     _check_names(given, where="the flags")
     found.update({name: (value, f"--{name.replace('_', '-')}") for name, value in given.items()})
-    settings = ServeSettings(**{name: _convert(name, value, where) for name, (value, where) in found.items()})
-    _check_together(settings)
-    return settings
+    return ServeSettings(**{name: _convert(name, value, where) for name, (value, where) in found.items()})
 
 
 def settings_reference() -> str:
