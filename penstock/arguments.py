@@ -15,6 +15,7 @@ VERBS: Final = {
     "serve": "serve",
     "verify": "verify",
     "audit": "audit",
+    "collect": "collect",
     "demo": "demo",
     "complete": "complete",
 }

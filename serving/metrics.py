@@ -77,6 +77,7 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_audit_missing_total", "counter", "Audit: committed requests found without a result", ("topic",)),
     Declared("penstock_audit_double_total", "counter", "Audit: results beyond the first of a request", ("topic",)),
     Declared("penstock_audit_lag_messages", "gauge", "Audit: offsets beyond the committed one", ("topic", "partition")),
+    Declared("penstock_collected_records_total", "counter", "Records in files whose offset is committed", ("topic",)),
     Declared(
         "penstock_field_values_total",
         "counter",

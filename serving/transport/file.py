@@ -88,7 +88,7 @@ class FileTransport:
         self._faults = faults
         self._inputs, self._outputs = INPUTS_OF[group], OUTPUTS_OF[group]
         self._check_folder()
-        self._lock: int | None = _lock(folder / f".penstock-{group}.lock")
+        self._lock: int | None = lock_path(folder / f".penstock-{group}.lock")
         self._files: dict[Kind, FileIO] = {}
         self._readers = {name: LineReader(self._path(name)) for name in self._inputs}
         self._marks: dict[str, list[Mark]] = {}
@@ -314,7 +314,12 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _lock(path: Path) -> int:
+def lock_path(path: Path) -> int:
+    """Lock a file, made where it is missing, and return its descriptor: closing it gives the lock back.
+
+    Raises:
+        FolderBusy: another process holds the lock.
+    """
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
