@@ -16,6 +16,7 @@ VERBS: Final = {
     "verify": "verify",
     "audit": "audit",
     "collect": "collect",
+    "redrive": "redrive",
     "demo": "demo",
     "complete": "complete",
 }

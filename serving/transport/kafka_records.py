@@ -12,7 +12,10 @@ from serving.transport.kafka_topics import choose_partitions, split_topic
 ROOM: Final = 1_000_000 + 16 * 1024
 """Bytes of key, value and headers of a result at most: what a broker takes as one record, less the batch around it."""
 
-_CARRIED: Final = frozenset({"traceparent", "tracestate"})
+REDRIVEN: Final = "penstock-redriven"
+"""The header that counts how often a message came back from the dead letters."""
+
+_CARRIED: Final = frozenset({"traceparent", "tracestate", REDRIVEN})
 
 
 def to_message(row: Any) -> Message:
