@@ -17,6 +17,7 @@ VERBS: Final = {
     "audit": "audit",
     "collect": "collect",
     "redrive": "redrive",
+    "doctor": "doctor",
     "demo": "demo",
     "complete": "complete",
 }
