@@ -118,6 +118,38 @@ def test_h1_the_documented_loop_commits_without_the_record(topics: Topics) -> No
     assert topics.read("decisions") == []
 
 
+@pytest.mark.parametrize("moment", ["sent", "before_commit", "commit sent"])
+def test_h2_an_epoch_that_changes_within_a_transaction_rewinds_it(
+    topics: Topics, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    topics.feed(requests(4))
+    bumped: list[str] = []
+
+    def bump(step: str) -> None:
+        if step == moment and not bumped:
+            bumped.append(step)
+            member_of(transport).producer._transaction_manager.bump_producer_id_and_epoch()
+
+    transport = topics.open(timing=QUICK, faults=bump)
+    batch = transport.poll()
+    manager = member_of(transport).producer._transaction_manager
+    begin_commit = manager.begin_commit
+
+    def bump_while_the_commit_waits() -> Any:
+        result = begin_commit()
+        bump("commit sent")
+        return result
+
+    monkeypatch.setattr(manager, "begin_commit", bump_while_the_commit_waits)
+    settled = transport.settle(batch, answers(batch))
+    assert bumped == [moment]
+    assert isinstance(settled, Committed if sources(topics) else Rewound)
+    settle_all(transport)
+    transport.close()
+    assert set(sources(topics).values()) == {1}
+    assert len(sources(topics)) == 4
+
+
 def test_h3_positions_of_a_refused_transaction_never_come_back(topics: Topics, monkeypatch: pytest.MonkeyPatch) -> None:
     topics.feed(requests(8))
     transport = topics.open(max_batch=4)
