@@ -9,13 +9,13 @@ docs/explanation/exactly-once.md.
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import kafka
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, LeaderNotAvailableError
 
 from policies.errors import Unable
 from serving.log import log
@@ -290,3 +290,22 @@ def identity_of(producer: KafkaProducer) -> tuple[int, int]:
     """Return the producer's id and epoch; a change within a transaction means that it is no longer the same (H2)."""
     found = producer._transaction_manager.producer_id_and_epoch
     return found.producer_id, found.epoch
+
+
+def ask_offsets(
+    ask: Callable[[list[TopicPartition]], Mapping[Any, int]], partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Ask a client for one offset of each partition (`beginning_offsets`, `end_offsets`).
+
+    Raises:
+        LeaderNotAvailableError: a partition has no leader now; the client itself raises KeyError then.
+        KafkaError: the brokers do not answer.
+    """
+    wanted = list(partitions)
+    if not wanted:
+        return {}
+    try:
+        found = ask(wanted)
+        return {partition: int(found[partition]) for partition in wanted}
+    except KeyError as error:
+        raise LeaderNotAvailableError(f"no leader is known for {error}") from error

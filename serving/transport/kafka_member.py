@@ -19,6 +19,7 @@ from serving.log import log
 from serving.transport.kafka_clients import (
     Connection,
     Timing,
+    ask_offsets,
     close_consumer,
     close_producer,
     identity_of,
@@ -153,7 +154,7 @@ class Member:
         """
         if not committed:
             return {}
-        ends = self.consumer.end_offsets([TopicPartition(*place) for place in committed])
+        ends = ask_offsets(self.consumer.end_offsets, (TopicPartition(*place) for place in committed))
         reached = dict(committed)
         for place in reached:
             if committed[place] == polled[place]:
@@ -192,7 +193,7 @@ class Member:
         for place, position in positions.items():
             self.consumer.seek(place, position)
         if self._settings.is_finite:
-            self._ends = dict(self.consumer.end_offsets(list(positions))) if positions else {}
+            self._ends = ask_offsets(self.consumer.end_offsets, positions)
         self.membership = found
         self._take_over({(place.topic, place.partition): position for place, position in positions.items()})
         log("take partitions", generation=found.metadata.generation_id, places=_words(found.places))
@@ -202,7 +203,7 @@ class Member:
         # A dead worker's open transaction hides the position until the broker ends it, which it does every 10 s.
         timeout_ms = self._settings.timing.transaction_timeout_ms + 15_000
         committed = self.consumer.committed(place, timeout_ms=timeout_ms)
-        return int(self.consumer.beginning_offsets([place])[place] if committed is None else committed)
+        return ask_offsets(self.consumer.beginning_offsets, [place])[place] if committed is None else int(committed)
 
 
 def _words(places: frozenset[TopicPartition]) -> str:

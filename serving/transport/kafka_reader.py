@@ -15,7 +15,7 @@ from kafka.errors import KafkaError, LeaderNotAvailableError, NoError, Retriable
 from policies.errors import Unable
 from serving.contract import Place, Positions
 from serving.transport.kafka import UnableToReachBrokers
-from serving.transport.kafka_clients import Connection, Timing, close_consumer, open_admin, open_reader
+from serving.transport.kafka_clients import Connection, Timing, ask_offsets, close_consumer, open_admin, open_reader
 from serving.transport.kafka_guard import as_offsets
 from serving.transport.kafka_topics import TopicsMissing, topic_name
 
@@ -161,11 +161,11 @@ class TopicReader:
         give_up = time.monotonic() + self._timing.bootstrap_timeout_ms / 1000
         while True:
             try:
-                found = offsets(wanted)
-                return {(place.topic, place.partition): int(found[place]) for place in wanted}
-            except KeyError as error:
+                found = ask_offsets(offsets, wanted)
+                return {(place.topic, place.partition): offset for place, offset in found.items()}
+            except LeaderNotAvailableError:
                 if time.monotonic() > give_up:
-                    raise LeaderNotAvailableError(f"no leader is known for {error}") from error
+                    raise
                 time.sleep(0.05)
 
     def _administer(self, ask: Callable[[Any], Any]) -> Any:

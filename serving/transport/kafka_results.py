@@ -15,7 +15,7 @@ from kafka import KafkaConsumer, TopicPartition
 from policies.events import Source
 from serving.contract import Kind, Place, Result
 from serving.log import log
-from serving.transport.kafka_clients import Connection, Timing, close_consumer, open_reader
+from serving.transport.kafka_clients import Connection, Timing, ask_offsets, close_consumer, open_reader
 
 _SLACK: Final = 1.5
 _EXTRA: Final = 1_000
@@ -56,7 +56,7 @@ def read_back(wanted: Wanted, *, connection: Connection, timing: Timing) -> list
     reader = open_reader(connection, isolation_level="read_committed", timing=timing)
     try:
         reader.assign(list(ends))
-        begins = reader.beginning_offsets(list(ends))
+        begins = ask_offsets(reader.beginning_offsets, ends)
         span = int(wanted.count * wanted.place_count / max(len(ends), 1) * _SLACK) + _EXTRA
         while True:
             starts = {partition: max(begins[partition], end - span) for partition, end in ends.items()}
@@ -73,7 +73,7 @@ def _log_ends(topic: str, connection: Connection, timing: Timing) -> dict[TopicP
     reader = open_reader(connection, isolation_level="read_uncommitted", timing=timing)
     try:
         partitions = [TopicPartition(topic, number) for number in sorted(reader.partitions_for_topic(topic))]
-        return dict(reader.end_offsets(partitions))
+        return ask_offsets(reader.end_offsets, partitions)
     finally:
         close_consumer(reader)
 

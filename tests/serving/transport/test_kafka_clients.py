@@ -3,9 +3,18 @@ import socket
 from types import SimpleNamespace
 
 import pytest
+from kafka import TopicPartition
+from kafka.errors import LeaderNotAvailableError
 
 from serving.settings import Secret, ServeSettings
-from serving.transport.kafka_clients import Timing, UnableToUseClient, check_client, check_reachable, connection_of
+from serving.transport.kafka_clients import (
+    Timing,
+    UnableToUseClient,
+    ask_offsets,
+    check_client,
+    check_reachable,
+    connection_of,
+)
 from tests.helpers.kafka_topics import Topics
 
 
@@ -47,3 +56,15 @@ def test_brokers_that_take_no_connection_are_named() -> None:
         connection = Topics.connection(f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:"):
             check_reachable(connection, timing=dataclasses.replace(Timing(), bootstrap_timeout_ms=0))
+
+
+def test_a_partition_without_a_leader_is_an_error_of_kafka_and_not_of_a_dictionary() -> None:
+    here, gone = TopicPartition("t", 0), TopicPartition("t", 1)
+
+    def client(partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return {partition: {here: 7}[partition] for partition in partitions}
+
+    assert ask_offsets(client, [here]) == {here: 7}
+    assert ask_offsets(client, []) == {}
+    with pytest.raises(LeaderNotAvailableError, match="no leader"):
+        ask_offsets(client, [here, gone])
