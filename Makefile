@@ -9,7 +9,7 @@ endif
 export ORT_DISABLE_TELEMETRY := 1
 TORCH_SOURCE = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 
-.PHONY: setup demo test check bench docs clean
+.PHONY: setup demo demo-kafka test check bench docs clean
 
 setup: $(VENV)/.ready
 
@@ -21,6 +21,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/penstock demo --out demo
+
+demo-kafka: setup
+	test -d demo/artifact || $(BIN)/penstock demo --out demo
+	$(BIN)/python -m bench.demo_kafka --demo demo
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
