@@ -87,13 +87,19 @@ def free_ports(count: int) -> list[int]:
 
 
 class KafkaBroker:
-    """A broker of our own: start, stop, kill, pause, go on, restart."""
+    """A broker of our own: start, stop, kill, pause, go on, restart.
+
+    It listens twice. Who comes by the second listener, `behind`, is told that the broker lives at `front`, a socket
+    held open here: a proxy that answers there stands between those clients and the broker, and nothing is rewritten.
+    """
 
     def __init__(self, jars: Path, folder: Path) -> None:
         wanted = [path for path in jars.glob("*.jar") if not any(part in path.name for part in _UNWANTED)]
         self._class_path = ":".join(map(str, sorted(wanted)))
         self._folder = folder
-        self._port, self._controller = free_ports(2)
+        self._port, self._controller, behind = free_ports(3)
+        self.front = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.behind = ("127.0.0.1", behind)
         self._cluster = base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode().replace("-", "A")
         self._process: subprocess.Popen[bytes] | None = None
         self.bootstrap = f"127.0.0.1:{self._port}"
@@ -116,6 +122,7 @@ class KafkaBroker:
 
     def stop(self) -> None:
         """End it in order, by force when it does not."""
+        self.front.close()
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -147,13 +154,38 @@ class KafkaBroker:
         return ["-cp", self._class_path, main]
 
     def _format(self) -> None:
-        (self._folder / "server.properties").write_text(_properties(self._port, self._controller, self._folder))
+        (self._folder / "server.properties").write_text(self._properties())
         command = ["java", *self._java("kafka.tools.StorageTool"), "format", "-t", self._cluster]
         done = subprocess.run(
             [*command, "-c", "server.properties"], cwd=self._folder, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             raise BrokerMissingError(f"its folder could not be formatted: {(done.stdout + done.stderr)[-800:]}")
+
+    def _properties(self) -> str:
+        controller = f"CONTROLLER://127.0.0.1:{self._controller}"
+        lines = [
+            "process.roles=broker,controller",
+            "node.id=1",
+            f"controller.quorum.voters=1@127.0.0.1:{self._controller}",
+            f"listeners=PLAINTEXT://{self.bootstrap},BEHIND://127.0.0.1:{self.behind[1]},{controller}",
+            f"advertised.listeners=PLAINTEXT://{self.bootstrap},BEHIND://127.0.0.1:{self.front.getsockname()[1]}",
+            "controller.listener.names=CONTROLLER",
+            "inter.broker.listener.name=PLAINTEXT",
+            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,BEHIND:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            f"log.dirs={self._folder / 'data'}",
+            "group.initial.rebalance.delay.ms=0",
+            "auto.create.topics.enable=false",
+            # Tests of members that time out need not wait for six seconds each.
+            "group.min.session.timeout.ms=1000",
+            # A restart after SIGKILL takes 6 s instead of 14 to 18.
+            "broker.session.timeout.ms=3000",
+            "broker.heartbeat.interval.ms=500",
+        ]
+        for name in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):
+            lines += [f"{name}.num.partitions=1", f"{name}.replication.factor=1"]
+        lines += ["transaction.state.log.min.isr=1", "share.coordinator.state.topic.min.isr=1"]
+        return "\n".join(lines) + "\n"
 
     def _await_ready(self) -> None:
         give_up = time.monotonic() + READY_S
@@ -243,26 +275,3 @@ def running_broker(make_folder: Callable[[], Path]) -> Iterator[KafkaBroker]:
         yield broker
     finally:
         broker.stop()
-
-
-def _properties(port: int, controller: int, folder: Path) -> str:
-    lines = [
-        "process.roles=broker,controller",
-        "node.id=1",
-        f"controller.quorum.voters=1@127.0.0.1:{controller}",
-        f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-        f"advertised.listeners=PLAINTEXT://127.0.0.1:{port}",
-        "controller.listener.names=CONTROLLER",
-        "inter.broker.listener.name=PLAINTEXT",
-        "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-        f"log.dirs={folder / 'data'}",
-        "group.initial.rebalance.delay.ms=0",
-        "auto.create.topics.enable=false",
-        # A restart after SIGKILL takes 6 s instead of 14 to 18.
-        "broker.session.timeout.ms=3000",
-        "broker.heartbeat.interval.ms=500",
-    ]
-    for name in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):
-        lines += [f"{name}.num.partitions=1", f"{name}.replication.factor=1"]
-    lines += ["transaction.state.log.min.isr=1", "share.coordinator.state.topic.min.isr=1"]
-    return "\n".join(lines) + "\n"
