@@ -7,9 +7,10 @@ ifneq ($(wildcard $(SHARED)),)
 export PENSTOCK_DATA ?= $(SHARED)
 endif
 export ORT_DISABLE_TELEMETRY := 1
+SEEDS ?= 1-6
 TORCH_SOURCE = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 
-.PHONY: setup demo demo-kafka test check bench docs clean
+.PHONY: setup demo demo-kafka test check bench chaos docs clean
 
 setup: $(VENV)/.ready
 
@@ -39,6 +40,10 @@ bench: setup
 	$(BIN)/python -m bench.decide
 	$(BIN)/python -m bench.estimates
 	$(BIN)/python -m bench.coverage
+
+chaos: setup
+	$(BIN)/python -m pytest -m chaos
+	$(BIN)/python -m bench.chaos --seeds $(SEEDS)
 
 docs: setup
 	$(BIN)/python docs/generate.py

@@ -18,6 +18,7 @@ from policies.errors import Unable
 
 ROOT: Final = Path(__file__).parent.parent.parent
 HOME: Final = ROOT / ".bench" / "obp"
+CONFLUENT: Final = "confluent-kafka==2.16.1"
 OBP: Final = ("--no-deps", "--ignore-requires-python", "obp==0.5.7")
 REQUIREMENTS: Final = Path(__file__).parent / "requirements.txt"
 
@@ -37,6 +38,22 @@ def obp_python(home: Path = HOME) -> Path:
         print(f"making obp's environment in {home}; this happens once", file=sys.stderr)
         shutil.rmtree(home, ignore_errors=True)
         _make(home, python)
+        ready.touch()
+    return python
+
+
+def confluent_python(home: Path = HOME.parent / "confluent") -> Path:
+    """Return the interpreter of an environment that has librdkafka and nothing of ours.
+
+    Raises:
+        PeerUnavailable: a step failed, most likely because no package index is reached.
+    """
+    python, ready = home / "bin" / "python", home / ".ready"
+    if not ready.exists():
+        print(f"making confluent-kafka's environment in {home.relative_to(ROOT)}; this happens once", file=sys.stderr)
+        shutil.rmtree(home, ignore_errors=True)
+        _do([sys.executable, "-m", "venv", str(home)])
+        _do([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", CONFLUENT])
         ready.touch()
     return python
 

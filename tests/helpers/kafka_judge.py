@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from tests.helpers.kafka_topics import Echo, Topics
 
@@ -40,6 +42,16 @@ def verdict(results: Counter[Source], *, ends: Mapping[int, int]) -> Verdict:
     )
 
 
+def ends_of(topics: Topics) -> dict[int, int]:
+    """Return how many requests each partition holds; their producer writes no markers."""
+    consumer = KafkaConsumer(bootstrap_servers=topics.bootstrap, enable_auto_commit=False)
+    try:
+        places = [TopicPartition(topics.name("requests"), number) for number in range(topics.partition_count)]
+        return {place.partition: end for place, end in consumer.end_offsets(places).items()}
+    finally:
+        consumer.close()
+
+
 def judge(topics: Topics) -> Verdict:
     """Count what all requests of some topics have come to."""
     results: Counter[Source] = Counter()
@@ -47,5 +59,14 @@ def judge(topics: Topics) -> Verdict:
         for row in topics.read(last):
             source = msgspec.json.decode(row.value, type=Echo).source
             results[source.partition, source.offset] += 1
-    requests = Counter(row.partition for row in topics.read("requests"))
-    return verdict(results, ends=requests)
+    return verdict(results, ends=ends_of(topics))
+
+
+def open_transactions(brokers: str) -> list[Any]:
+    """Return the transactions that are under way at a broker."""
+    admin = KafkaAdminClient(bootstrap_servers=brokers)
+    try:
+        listed = [row for rows in admin.list_transactions().values() for row in rows]
+        return [row for row in listed if row.state.value not in ("Empty", "CompleteCommit", "CompleteAbort", "Dead")]
+    finally:
+        admin.close()
