@@ -3,22 +3,18 @@
 The hazards are told in docs/reference/kafka-hazards.md. A control that stops failing is news of the client, not noise.
 """
 
-import dataclasses
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from kafka.errors import KafkaError
 
-from serving.contract import Batch, Committed, Rewound
+from serving.contract import Committed, Rewound
 from serving.transport.kafka import KafkaTransport
-from serving.transport.kafka_clients import Connection, Timing
-from serving.transport.kafka_guard import CommitUnanswered, Faults
-from tests.contracts.transport_suite import answer, requests, settle_all
+from serving.transport.kafka_guard import CommitUnanswered
+from tests.contracts.transport_suite import requests
 from tests.helpers.kafka_broker import KafkaBroker
+from tests.helpers.kafka_guarded import ALWAYS, BRIEF, HASTY, answers, finish, guarded, wait_until
 from tests.helpers.kafka_judge import judge
 from tests.helpers.kafka_proxy import FaultProxy
 from tests.helpers.kafka_topics import Topics
@@ -26,53 +22,10 @@ from tests.helpers.naive_kafka_loop import NaiveLoop
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("kafka")]
 
-QUICK = Timing(
-    transaction_timeout_ms=8_000,
-    session_timeout_ms=2_000,
-    heartbeat_ms=200,
-    delivery_timeout_ms=1_200,
-    request_timeout_ms=1_000,
-    offsets_timeout_ms=3_000,
-    commit_timeout_ms=4_000,
-)
-HASTY: dict[str, Any] = {"delivery_timeout_ms": 1_200, "request_timeout_ms": 1_000, "transaction_timeout_ms": 8_000}
-BRIEF: dict[str, Any] = {"session_timeout_ms": 2_000, "heartbeat_interval_ms": 200}
-ALWAYS = 1_000_000
-
 
 @pytest.fixture
 def topics(broker: KafkaBroker) -> Topics:
     return Topics(broker.bootstrap)
-
-
-def guarded(
-    topics: Topics, brokers: str, *, name: str = "guarded", timing: Timing = QUICK, faults: Faults | None = None
-) -> KafkaTransport:
-    """Open a guarded worker that reaches the broker by an address."""
-    settings = topics.settings(instance=name, timing=timing)
-    connection = Connection(brokers=(brokers,), client_id=name)
-    return KafkaTransport(
-        dataclasses.replace(settings, connection=connection),
-        partitions=topics.partitions,
-        faults=faults or (lambda step: None),
-    )
-
-
-def answers(batch: Batch) -> list[Any]:
-    return [answer(message) for message in batch.messages]
-
-
-def finish(*transports: KafkaTransport) -> None:
-    for transport in transports:
-        settle_all(transport)
-        transport.close()
-
-
-def wait_until(is_so: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
-    give_up = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < give_up, f"not so after {timeout_s} s"
-        time.sleep(0.02)
 
 
 def test_the_proxy_alone_harms_nothing(topics: Topics, proxy: FaultProxy) -> None:
