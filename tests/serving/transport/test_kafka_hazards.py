@@ -182,6 +182,7 @@ def test_h8_the_naive_loop_is_told_that_its_commit_failed(topics: Topics, proxy:
     assert judge(topics).double == 4
 
 
+@pytest.mark.chaos
 def test_h9_a_commit_that_a_dead_broker_never_answers_has_a_deadline(broker: KafkaBroker, topics: Topics) -> None:
     """The naive loop is still waiting when the broker has long been back; its thread is lost."""
     control = Topics(broker.bootstrap)

@@ -1,0 +1,53 @@
+"""One worker as a process that says "sent" in the midst of a transaction, where a test stops it.
+
+python -m tests.helpers.kafka_pausable (naive|guarded) HOST:PORT PREFIX
+"""
+
+import sys
+import time
+from functools import partial
+from typing import Final
+
+from serving.transport.kafka_clients import Timing
+from tests.contracts.transport_suite import settle_all
+from tests.helpers.kafka_topics import Topics
+from tests.helpers.naive_kafka_loop import NaiveLoop
+
+TRANSACTION_TIMEOUT_MS: Final = 3_000
+COUNT: Final = 4
+
+
+def say(word: str) -> None:
+    """Tell the test how far this process is."""
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
+def be_naive(topics: Topics) -> None:
+    """Commit while results linger, so that they are still to be sent after the pause."""
+    producer = {"transaction_timeout_ms": TRANSACTION_TIMEOUT_MS, "linger_ms": 5_000, "batch_size": 100_000}
+    loop = NaiveLoop(topics, brokers=topics.bootstrap, producer=producer, pause=partial(wait_at, "before_commit"))
+    loop.decide(loop.poll(count=COUNT))
+    say("committed")
+    loop.drain()
+    loop.close()
+
+
+def be_guarded(topics: Topics) -> None:
+    """Work to the end of the input."""
+    transport = topics.open(
+        timing=Timing(transaction_timeout_ms=TRANSACTION_TIMEOUT_MS), faults=partial(wait_at, "sent")
+    )
+    settle_all(transport)
+    transport.close()
+
+
+def wait_at(place: str, step: str) -> None:
+    """Say where in the transaction this process is; the pause of the test begins somewhere in the wait."""
+    if step == place:
+        say("sent")
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    {"naive": be_naive, "guarded": be_guarded}[sys.argv[1]](Topics(sys.argv[2], prefix=sys.argv[3]))
