@@ -5,8 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.helpers.kafka_broker import BrokerMissingError, KafkaBroker, running_broker
+
+# The same examples in every run, and no clock: how long one takes on a busy machine says nothing.
+settings.register_profile("penstock", derandomize=True, deadline=None)
+settings.load_profile("penstock")
 
 
 @pytest.fixture(scope="session")
