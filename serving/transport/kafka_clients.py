@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import kafka
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -26,6 +26,10 @@ MAX_RECORD_BYTES: Final = 1_048_576
 
 BATCH_BYTES: Final = 512 * 1024
 """Results of one partition that travel as one batch: one round trip for a whole transaction in the usual case."""
+
+
+Identity: TypeAlias = tuple[int, int, int]
+"""A producer's id and epoch, and how many answers it has lost."""
 
 
 class UnableToUseClient(Unable):
@@ -110,6 +114,7 @@ def check_client(producer: KafkaProducer) -> None:
         ),
         "_accumulator.append": getattr(getattr(producer, "_accumulator", None), "append", None),
         "_sender.force_close": getattr(sender, "force_close", None),
+        "_sender._client.send": getattr(getattr(sender, "_client", None), "send", None),
         "_sender.wakeup": getattr(sender, "wakeup", None),
     }
     missing = [name for name, part in parts.items() if part is None]
@@ -166,6 +171,7 @@ def open_producer(connection: Connection, *, transactional_id: str, timing: Timi
     )
     try:
         check_client(producer)
+        _watch_answers(producer)
         producer.init_transactions()
     except BaseException:
         close_producer(producer)
@@ -286,10 +292,27 @@ def append_records(producer: KafkaProducer, records: Sequence[Record]) -> list[A
     ]
 
 
-def identity_of(producer: KafkaProducer) -> tuple[int, int]:
-    """Return the producer's id and epoch; a change within a transaction means that it is no longer the same (H2)."""
+def identity_of(producer: KafkaProducer) -> Identity:
+    """Return the producer's id and epoch, and how many answers it has lost.
+
+    A change within a transaction means that it is no longer the same (H2), or that a request of it has been sent again,
+    whose first copy may reach the broker in the midst of the next transaction; only a new epoch keeps it out.
+    """
     found = producer._transaction_manager.producer_id_and_epoch
-    return found.producer_id, found.epoch
+    return found.producer_id, found.epoch, len(producer._sender._client.lost)
+
+
+def _watch_answers(producer: KafkaProducer) -> None:
+    """Keep what the client hides: it sends a request again when its connection is lost."""
+    client = producer._sender._client
+    send, client.lost = client.send, []
+
+    def send_watched(*arguments: Any, **more: Any) -> Any:
+        future = send(*arguments, **more)
+        future.add_errback(client.lost.append)
+        return future
+
+    client.send = send_watched
 
 
 def ask_offsets(

@@ -15,7 +15,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from policies.errors import Unable
 from serving.contract import Positions
-from serving.transport.kafka_clients import Record, Timing, append_records, identity_of
+from serving.transport.kafka_clients import Identity, Record, Timing, append_records, identity_of
 
 Faults = Callable[[str], None]
 
@@ -65,7 +65,7 @@ def transact(
     positions: Positions,
     marker: str,
     membership: Membership,
-    identity: tuple[int, int],
+    identity: Identity,
     timing: Timing,
     faults: Faults,
 ) -> None:
@@ -77,7 +77,7 @@ def transact(
         positions: the next offset to read of each input place.
         marker: kept with the positions, so that it can be told later whether this very transaction committed.
         membership: the group's at the time of the poll; the broker refuses positions of an older generation.
-        identity: the producer's id and epoch since it was opened.
+        identity: the producer's id, epoch and lost answers since it was opened.
         timing: how long each step may take.
         faults: called between the steps.
 
@@ -142,10 +142,12 @@ def as_offsets(positions: Positions, marker: str) -> Mapping[TopicPartition, Off
     }
 
 
-def _check_identity(producer: KafkaProducer, identity: tuple[int, int]) -> None:
+def _check_identity(producer: KafkaProducer, identity: Identity) -> None:
     found = identity_of(producer)
     if found != identity:
-        raise TransactionFailed(f"the producer changed from id and epoch {identity} to {found} within a transaction")
+        raise TransactionFailed(
+            f"the producer changed from id, epoch and lost answers {identity} to {found} in a transaction"
+        )
 
 
 def _words(error: Any) -> str:
