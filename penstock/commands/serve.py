@@ -56,7 +56,10 @@ def _add_kafka(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group", metavar="G", help="consumer group (default: penstock)")
     parser.add_argument("--instance", metavar="NAME", help="this worker's name in the group (default: the host's)")
     parser.add_argument(
-        "--transaction-per-partition", action="store_const", const=True, help="fence by partition, not by worker"
+        "--transaction-per-partition",
+        action="store_const",
+        const=True,
+        help="fence by partition, not by worker (refused: not in this version)",
     )
     parser.add_argument("--create-topics", action="store_const", const=True, help="create topics that are missing")
 
