@@ -38,7 +38,7 @@ def test_telemetry_that_may_be_sent_is_found(environment: dict[str, str], state:
 @pytest.mark.parametrize(
     ("found", "claims", "said"),
     [
-        (HOME | {"policies": Path("/work/policies")}, {}, "policies is imported from /work/policies"),
+        (HOME | {"policies": Path("/elsewhere/policies")}, {}, "policies is imported from /elsewhere/policies"),
         (HOME, {"serving": ["penstock", "tf-serving"]}, "serving is also brought by tf-serving"),
         (HOME | {"optimizer": None}, {}, "optimizer is not found"),
     ],
