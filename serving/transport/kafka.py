@@ -1,24 +1,31 @@
 """Kafka as transport: each request is decided once, in one transaction with its input position, whatever dies.
 
 What is committed at the broker is the only truth. A worker that fails, is fenced or is in any doubt gives up its life
-in the group (`kafka_member`) and begins another, which reads on from the committed positions; nothing is carried over
-in memory. The transaction itself, and the law behind each of its steps, is in `kafka_guard`.
+in the group (`kafka_life`) and begins another, which reads on from the committed positions; nothing is carried over in
+memory. Lives by kafka-python are in `kafka_member`, their transaction and the law behind its steps in `kafka_guard`.
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, final
-
-from kafka import TopicPartition
-from kafka.errors import AuthorizationError, KafkaError, OffsetOutOfRangeError, SaslAuthenticationFailedError
+from typing import final
 
 from policies.errors import Unable
 from serving.contract import ANSWERS, Batch, Committed, Kind, Message, Place, Positions, Result, Rewound, check_answers
 from serving.log import log
 from serving.transport.cursor import STALE, Cursor
-from serving.transport.kafka_guard import Faults, ProducerReplaced, TransactionFailed, transact, why_stale
-from serving.transport.kafka_member import Member, WorkerSettings
-from serving.transport.kafka_records import fitting, to_message, to_records
+from serving.transport.kafka_life import (
+    BeginLife,
+    Faults,
+    Life,
+    LifeOver,
+    PositionGone,
+    ProducerReplaced,
+    Refused,
+    TransactionFailed,
+    WorkerSettings,
+)
+from serving.transport.kafka_member import Member
+from serving.transport.kafka_records import fitting, to_records
 from serving.transport.kafka_results import Wanted, read_back
 from serving.transport.kafka_topics import OUTPUTS_OF, split_topic
 
@@ -54,35 +61,44 @@ class KafkaTransport:
         CommitUnanswered: a commit got no answer in time; the process must end.
     """
 
-    def __init__(self, settings: WorkerSettings, *, partitions: Mapping[str, int], faults: Faults = no_faults) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        partitions: Mapping[str, int],
+        begin_life: BeginLife = Member,
+        faults: Faults = no_faults,
+    ) -> None:
         """Join the group.
 
         Args:
             settings: what to read and under which names.
             partitions: how many each topic has that is read or written.
+            begin_life: by which client library.
             faults: called at each step of a poll and a transaction; a test raises from it to crash there.
         """
         self._settings, self._partitions, self._faults = settings, partitions, faults
+        self._begin_life = begin_life
         self._outputs = OUTPUTS_OF[settings.loop]
         self._cursor = Cursor({})
         self._handovers = self._transactions = 0
         self._down_since: float | None = None
-        self._member: Member | None = None
+        self._life: Life | None = None
         while not self._reopen():
             time.sleep(0.2)
 
     def poll(self) -> Batch:
         """Return what waits, at most `max_batch` messages, or an empty batch after about a second."""
         self._faults("poll")
-        if not self._reopen() or self._member is None:
+        if not self._reopen() or self._life is None:
             return Batch(messages=())
         try:
-            if self._member.has_ended():
+            if self._life.has_ended():
                 return Batch(messages=(), is_end=True)
-            return self._batch_of(self._member, self._member.fetch() or self._member.fetch())
-        except OffsetOutOfRangeError as error:
+            return self._batch_of(self._life, self._life.fetch() or self._life.fetch())
+        except PositionGone as error:
             raise self._offset_lost(error) from error
-        except KafkaError as error:
+        except LifeOver as error:
             self._let_go(error)
             return Batch(messages=())
 
@@ -96,15 +112,15 @@ class KafkaTransport:
         """
         if positions is None:
             check_answers(batch, results)
-        if self._cursor.is_stale(batch) or self._member is None:
+        if self._cursor.is_stale(batch) or self._life is None:
             return Rewound(reason=STALE)
         targets = self._cursor.targets(batch, positions)
         if results or any(self._cursor.committed[place] != target for place, target in targets.items()):
             began = time.monotonic()
             self._transactions += 1
-            marker = ".".join(map(str, (*self._member.identity, self._transactions)))
+            marker = f"{self._life.name}.{self._transactions}"
             try:
-                self._transact(self._member, results, targets, marker)
+                self._transact(self._life, results, targets, marker)
             except TransactionFailed as error:
                 self._check_name(error, elapsed_ms=(time.monotonic() - began) * 1000)
                 return self._recover(error, targets, marker)
@@ -114,9 +130,9 @@ class KafkaTransport:
 
     def close(self) -> None:
         """Leave the group and let go of the clients; what is not committed is aborted by the next life."""
-        member, self._member = self._member, None
-        if member is not None:
-            member.close()
+        life, self._life = self._life, None
+        if life is not None:
+            life.close()
 
     def recent_results(self, kind: Kind, *, place: Place, count: int, since: int = 0) -> Sequence[Result]:
         """Return the last committed results of one kind for one input place, oldest first."""
@@ -148,67 +164,59 @@ class KafkaTransport:
 
     def lag(self) -> Mapping[Place, int]:
         """Return how many offsets lie beyond each committed position; nothing while the brokers do not answer."""
-        if self._member is None:
+        if self._life is None:
             return {}
         try:
-            return self._member.lag(self._cursor.committed, self._cursor.polled)
-        except KafkaError as error:
+            return self._life.lag(self._cursor.committed, self._cursor.polled)
+        except LifeOver as error:
             log("miss lag", level="warning", reason=str(error))
             return {}
 
-    def _transact(self, member: Member, results: Sequence[Result], targets: Positions, marker: str) -> None:
-        polled, now = member.membership, member.present()
-        doubt = "no longer in the group" if polled is None else why_stale(polled, now)
-        if polled is None or doubt is not None:
-            raise TransactionFailed(doubt)
-        transact(
-            member.producer,
+    def _transact(self, life: Life, results: Sequence[Result], targets: Positions, marker: str) -> None:
+        life.transact(
             to_records(results, prefix=self._settings.prefix, names=self._outputs, partitions=self._partitions),
             # Results that move no position are fenced by the group's generation all the same.
             positions=targets or self._cursor.committed,
             marker=marker,
-            membership=polled,
-            identity=member.identity,
-            timing=self._settings.timing,
             faults=self._faults,
         )
 
-    def _batch_of(self, member: Member, records: Mapping[TopicPartition, Sequence[Any]]) -> Batch:
-        """Take as many records as the byte budget allows, one at least, and have the others fetched again."""
+    def _batch_of(self, life: Life, found: Mapping[Place, Sequence[Message]]) -> Batch:
+        """Take as many messages as the byte budget allows, one at least, and have the others fetched again."""
         messages: list[Message] = []
         after: dict[Place, int] = {}
         room = self._settings.batch_bytes
-        for (topic, partition), rows in sorted(records.items()):
+        for place, rows in sorted(found.items()):
             taken = fitting(rows, room=room) or (() if messages else rows[:1])
-            room -= sum(len(row.value or b"") for row in taken)
+            room -= sum(len(row.value) for row in taken)
             if len(taken) < len(rows):
-                member.put_back((topic, partition), rows[len(taken)].offset)
+                life.put_back(place, rows[len(taken)].source.offset)
             if taken:
-                messages += map(to_message, taken)
-                after[topic, partition] = taken[-1].offset + 1
+                messages += taken
+                after[place] = taken[-1].source.offset + 1
         return Batch(messages=tuple(messages), token=self._cursor.take(after)) if messages else Batch(messages=())
 
     def _recover(self, error: TransactionFailed, targets: Positions, marker: str) -> Committed | Rewound:
         """Begin another life, and learn from the broker whether the transaction in doubt has committed (H8)."""
         self._let_go(error)
-        if self._reopen() and self._member is not None and targets:
+        if self._reopen() and self._life is not None and targets:
             try:
-                if self._member.has_committed(next(iter(targets)), marker):
+                if self._life.has_committed(next(iter(targets)), marker):
                     log("find batch committed", reason=str(error))
                     return Committed(positions=targets)
-            except KafkaError as unanswered:
+            except LifeOver as unanswered:
                 log("miss outcome", level="warning", reason=str(unanswered))
         return Rewound(reason=str(error))
 
-    def _let_go(self, error: BaseException) -> None:
+    def _let_go(self, error: LifeOver) -> None:
         """Give up a life that may be in any state, and all that was polled in it."""
-        log("let go of clients", level="warning", reason=f"{type(error).__name__}: {error}")
-        if isinstance(error.__cause__ or error, SaslAuthenticationFailedError | AuthorizationError):
+        log("let go of clients", level="warning", reason=str(error))
+        if isinstance(error, Refused):
             raise UnableToReachBrokers(f"the brokers refuse this worker: {error}") from error
         self._take_over({})
-        member, self._member = self._member, None
-        if member is not None:
-            member.close(leave_ms=1_000)
+        life, self._life = self._life, None
+        if life is not None:
+            life.close(leave_ms=1_000)
 
     def _take_over(self, committed: Positions) -> None:
         self._cursor.rewind(committed)
@@ -220,22 +228,22 @@ class KafkaTransport:
         Raises:
             UnableToReachBrokers: it has not gone well for longer than an outage may last, or the brokers refuse.
         """
-        if self._member is not None:
+        if self._life is not None:
             return True
         if self._down_since is None:
             self._down_since = time.monotonic()
         try:
-            self._member = Member(self._settings, take_over=self._take_over)
-        except OffsetOutOfRangeError as error:
+            self._life = self._begin_life(self._settings, take_over=self._take_over)
+        except PositionGone as error:
             raise self._offset_lost(error) from error
-        except (KafkaError, OSError) as error:
+        except LifeOver as error:
             self._let_go(error)
             self._check_outage(error, time.monotonic() - self._down_since)
             return False
         self._down_since = None
         return True
 
-    def _check_outage(self, error: BaseException, down_s: float) -> None:
+    def _check_outage(self, error: LifeOver, down_s: float) -> None:
         if down_s > self._settings.timing.outage_s:
             raise UnableToReachBrokers(
                 f"the brokers {', '.join(self._settings.connection.brokers)} have not answered for {down_s:.0f} s, or "
@@ -250,7 +258,7 @@ class KafkaTransport:
                 "group a name of its own with --instance, stable over its restarts"
             ) from error
 
-    def _offset_lost(self, error: OffsetOutOfRangeError) -> OffsetLost:
+    def _offset_lost(self, error: PositionGone) -> OffsetLost:
         return OffsetLost(
             f"the committed position of group {self._settings.group} is no longer in the topic ({error}): messages "
             "were deleted before they were decided. Reset the group's positions where that loss is accepted"

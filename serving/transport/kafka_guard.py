@@ -6,33 +6,19 @@ each of them the producer's id and epoch must be those it was opened with. Any d
 catches it lets go of the producer and asks the broker what is committed. Nothing is retried or aborted here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
-from policies.errors import Unable
 from serving.contract import Positions
 from serving.transport.kafka_clients import Identity, Record, Timing, append_records, identity_of
-
-Faults = Callable[[str], None]
+from serving.transport.kafka_life import CommitUnanswered, Faults, ProducerReplaced, TransactionFailed
 
 _CLIENT_ERRORS: Final = (KafkaError, OSError, ValueError, TypeError, RuntimeError, AssertionError)
 """What the client raises; a broken promise within it is as much a doubt as an answer from the broker."""
-
-
-class TransactionFailed(Unable):
-    """A transaction did not commit, or may not have; its producer must not be used again."""
-
-
-class ProducerReplaced(TransactionFailed):
-    """Another producer of the same transactional id has started, or the transaction took too long."""
-
-
-class CommitUnanswered(Unable):
-    """The broker did not answer a commit in time; only a new process may ask what became of it."""
 
 
 class Membership(NamedTuple):

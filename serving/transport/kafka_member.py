@@ -5,20 +5,26 @@ never mended: whoever doubts it closes it and begins another.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias, final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, final
 
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.errors import KafkaTimeoutError, NoOffsetForPartitionError
+from kafka.errors import (
+    AuthorizationError,
+    KafkaError,
+    KafkaTimeoutError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    SaslAuthenticationFailedError,
+)
 
-from serving.contract import Place, Positions
+from serving.contract import Message, Place, Positions
 from serving.log import log
 from serving.transport.kafka_clients import (
-    Connection,
-    Timing,
+    Record,
     ask_offsets,
     close_consumer,
     close_producer,
@@ -26,32 +32,10 @@ from serving.transport.kafka_clients import (
     open_consumer,
     open_producer,
 )
-from serving.transport.kafka_guard import Membership
+from serving.transport.kafka_guard import Membership, transact, why_stale
+from serving.transport.kafka_life import Faults, LifeOver, PositionGone, Refused, TransactionFailed, WorkerSettings
+from serving.transport.kafka_records import to_message
 from serving.transport.kafka_topics import INPUTS_OF, topic_name
-
-BATCH_BYTES: Final = 32 * 1024 * 1024
-"""Requests of one batch at most; the client itself sets no bound on what is in flight (H11)."""
-
-Records: TypeAlias = Mapping[TopicPartition, list[Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerSettings:
-    """Say what one loop of one worker reads and writes.
-
-    `group` is the consumer group; `transactional_id` the name under which this worker fences its former lives.
-    """
-
-    connection: Connection
-    prefix: str
-    domains: tuple[str, ...]
-    loop: str = "decide"
-    group: str
-    transactional_id: str
-    max_batch: int = 256
-    batch_bytes: int = BATCH_BYTES
-    is_finite: bool = False
-    timing: Timing = field(default_factory=Timing)
 
 
 @final
@@ -73,10 +57,10 @@ class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]  # the client h
 
 @final
 class Member:
-    """Hold the clients of one life, and tell when the group has changed under it.
+    """Hold kafka-python's clients of one life, and tell when the group has changed under it; see `Life`.
 
     Raises:
-        KafkaError: the brokers cannot be reached, refuse, or keep committed positions unreadable.
+        LifeOver: the brokers cannot be reached, refuse, or keep committed positions unreadable.
     """
 
     def __init__(self, settings: WorkerSettings, *, take_over: Callable[[Positions], None]) -> None:
@@ -90,6 +74,75 @@ class Member:
         self._settings, self._take_over = settings, take_over
         self._ends: dict[TopicPartition, int] = {}
         self.membership: Membership | None = None
+        with _told():
+            self._open()
+
+    @property
+    def name(self) -> str:
+        return ".".join(map(str, self.identity))
+
+    def fetch(self) -> Mapping[Place, Sequence[Message]]:
+        with _told():
+            return {
+                (place.topic, place.partition): [to_message(row) for row in rows]
+                for place, rows in self._poll().items()
+            }
+
+    def transact(self, records: Sequence[Record], *, positions: Positions, marker: str, faults: Faults) -> None:
+        polled, now = self.membership, self.present()
+        doubt = "no longer in the group" if polled is None else why_stale(polled, now)
+        if polled is None or doubt is not None:
+            raise TransactionFailed(doubt)
+        transact(
+            self.producer,
+            records,
+            positions=positions,
+            marker=marker,
+            membership=polled,
+            identity=self.identity,
+            timing=self._settings.timing,
+            faults=faults,
+        )
+
+    def present(self) -> Membership:
+        """Return what this worker is in its group now."""
+        return Membership(
+            metadata=self.consumer.group_metadata(),
+            changes=self._changes.count,
+            places=frozenset(self.consumer.assignment()),
+        )
+
+    def has_ended(self) -> bool:
+        if not self._settings.is_finite or self.membership is None:
+            return False
+        with _told():
+            return all((self.consumer.position(place) or 0) >= end for place, end in self._ends.items())
+
+    def put_back(self, place: Place, offset: int) -> None:
+        self.consumer.seek(TopicPartition(*place), offset)
+
+    def lag(self, committed: Positions, polled: Positions) -> Mapping[Place, int]:
+        if not committed:
+            return {}
+        with _told():
+            ends = ask_offsets(self.consumer.end_offsets, (TopicPartition(*place) for place in committed))
+            reached = dict(committed)
+            for place in reached:
+                if committed[place] == polled[place]:
+                    reached[place] = max(committed[place], self.consumer.position(TopicPartition(*place)) or 0)
+        return {tuple(place): max(0, end - reached[tuple(place)]) for place, end in ends.items()}
+
+    def has_committed(self, place: Place, marker: str) -> bool:
+        with _told():
+            found = self.consumer.committed(TopicPartition(*place), metadata=True, timeout_ms=5_000)
+        return found is not None and found.metadata == marker
+
+    def close(self, *, leave_ms: int = 2_000) -> None:
+        close_producer(self.producer)
+        close_consumer(self.consumer, timeout_ms=leave_ms)
+
+    def _open(self) -> None:
+        settings = self._settings
         self.producer = open_producer(
             settings.connection, transactional_id=settings.transactional_id, timing=settings.timing
         )
@@ -112,9 +165,8 @@ class Member:
             self.close(leave_ms=1_000)
             raise
 
-    def fetch(self) -> Records:
-        """Poll once; where the group has changed, go to what is committed instead, and return nothing."""
-        records: Records = {}
+    def _poll(self) -> Mapping[TopicPartition, Sequence[Any]]:
+        records: Mapping[TopicPartition, Sequence[Any]] = {}
         has_positions = True
         try:
             records = self.consumer.poll(timeout_ms=self._settings.timing.poll_ms, max_records=self._settings.max_batch)
@@ -129,48 +181,6 @@ class Member:
             self.membership = None
         return {}
 
-    def present(self) -> Membership:
-        """Return what this worker is in its group now."""
-        return Membership(
-            metadata=self.consumer.group_metadata(),
-            changes=self._changes.count,
-            places=frozenset(self.consumer.assignment()),
-        )
-
-    def has_ended(self) -> bool:
-        """Say whether a finite input is read to where it ended when its partitions were taken over."""
-        if not self._settings.is_finite or self.membership is None:
-            return False
-        return all((self.consumer.position(place) or 0) >= end for place, end in self._ends.items())
-
-    def put_back(self, place: Place, offset: int) -> None:
-        """Let a record be fetched again."""
-        self.consumer.seek(TopicPartition(*place), offset)
-
-    def lag(self, committed: Positions, polled: Positions) -> Mapping[Place, int]:
-        """Return how many offsets lie beyond each committed position.
-
-        Where all that was polled is committed, markers of transactions that the consumer has passed over do not count.
-        """
-        if not committed:
-            return {}
-        ends = ask_offsets(self.consumer.end_offsets, (TopicPartition(*place) for place in committed))
-        reached = dict(committed)
-        for place in reached:
-            if committed[place] == polled[place]:
-                reached[place] = max(committed[place], self.consumer.position(TopicPartition(*place)) or 0)
-        return {tuple(place): max(0, end - reached[tuple(place)]) for place, end in ends.items()}
-
-    def has_committed(self, place: Place, marker: str) -> bool:
-        """Say whether the last commit of a place is the one that carried this marker."""
-        found = self.consumer.committed(TopicPartition(*place), metadata=True, timeout_ms=5_000)
-        return found is not None and found.metadata == marker
-
-    def close(self, *, leave_ms: int = 2_000) -> None:
-        """Let go of both clients; the producer first, so that nothing it still holds is sent later."""
-        close_producer(self.producer)
-        close_consumer(self.consumer, timeout_ms=leave_ms)
-
     def _join(self) -> None:
         settings = self._settings
         self._changes = _Changes()
@@ -180,7 +190,7 @@ class Member:
         self.consumer.topics()
         give_up = time.monotonic() + settings.timing.outage_s
         while self.membership is None:
-            self.fetch()
+            self._poll()
             if self.membership is None and time.monotonic() > give_up:
                 raise KafkaTimeoutError(f"the group {settings.group} did not settle")
 
@@ -208,3 +218,16 @@ class Member:
 
 def _words(places: frozenset[TopicPartition]) -> str:
     return ", ".join(f"{topic}/{partition}" for topic, partition in sorted(places)) or "none"
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say what the client's errors mean to whoever leads this life."""
+    try:
+        yield
+    except OffsetOutOfRangeError as error:
+        raise PositionGone(str(error)) from error
+    except (SaslAuthenticationFailedError, AuthorizationError) as error:
+        raise Refused(f"{type(error).__name__}: {error}") from error
+    except (KafkaError, OSError) as error:
+        raise LifeOver(f"{type(error).__name__}: {error}") from error

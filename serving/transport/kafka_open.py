@@ -9,7 +9,7 @@ from policies.errors import UsageProblem
 from serving.settings import ServeSettings
 from serving.transport.kafka import KafkaTransport, UnableToReachBrokers
 from serving.transport.kafka_clients import Timing, connection_of
-from serving.transport.kafka_member import WorkerSettings
+from serving.transport.kafka_life import WorkerSettings
 from serving.transport.kafka_topics import prepare_topics
 
 

@@ -34,10 +34,10 @@ def _carried(headers: Sequence[tuple[str, bytes | None]]) -> tuple[tuple[str, by
     return tuple((n, v) for n, v in headers if v is not None and (n.startswith("ce_") or n in _CARRIED))
 
 
-def fitting(rows: Sequence[Any], *, room: int) -> Sequence[Any]:
-    """Return the first records whose values have room together."""
+def fitting(rows: Sequence[Message], *, room: int) -> Sequence[Message]:
+    """Return the first messages whose values have room together."""
     for number, row in enumerate(rows):
-        room -= len(row.value or b"")
+        room -= len(row.value)
         if room < 0:
             return rows[:number]
     return rows

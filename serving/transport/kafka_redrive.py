@@ -14,7 +14,8 @@ from policies.events import DeadLetter, Reason, from_bytes
 from serving.contract import Place, Positions
 from serving.redrive import Letter, asked_by
 from serving.transport.kafka_clients import Connection, Record, Timing, close_producer, identity_of, open_producer
-from serving.transport.kafka_guard import Membership, TransactionFailed, transact
+from serving.transport.kafka_guard import Membership, transact
+from serving.transport.kafka_life import TransactionFailed
 from serving.transport.kafka_reader import TopicReader
 from serving.transport.kafka_records import REDRIVEN
 from serving.transport.kafka_topics import choose_partitions, topic_name

@@ -8,7 +8,8 @@ from typing import Any, Final
 from serving.contract import Batch
 from serving.transport.kafka import KafkaTransport
 from serving.transport.kafka_clients import Connection, Timing
-from serving.transport.kafka_guard import Faults
+from serving.transport.kafka_life import Faults
+from serving.transport.kafka_member import Member
 from tests.contracts.transport_suite import answer, settle_all
 from tests.helpers.kafka_topics import Topics
 
@@ -31,6 +32,13 @@ BRIEF: Final[dict[str, Any]] = {"session_timeout_ms": 2_000, "heartbeat_interval
 
 ALWAYS: Final = 1_000_000
 """A count of faults that no test uses up."""
+
+
+def member_of(transport: object) -> Member:
+    """Return the present life of a worker by kafka-python."""
+    assert isinstance(transport, KafkaTransport)
+    assert isinstance(transport._life, Member)
+    return transport._life
 
 
 def guarded(

@@ -11,8 +11,7 @@ from policies.events import Source
 from serving.contract import Kind, Result
 from serving.transport.kafka import KafkaTransport
 from serving.transport.kafka_clients import Connection, Timing
-from serving.transport.kafka_guard import Faults
-from serving.transport.kafka_member import WorkerSettings
+from serving.transport.kafka_life import Faults, WorkerSettings
 from tests.helpers.kafka_broker import make_topics
 
 NAMES: dict[Kind, str] = {"decision": "decisions", "dead_letter": "dead-letters", "shadow": "shadow"}

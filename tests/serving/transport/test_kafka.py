@@ -4,8 +4,8 @@ import pytest
 from kafka.errors import KafkaTimeoutError
 
 from serving.contract import Kind, Result, Transport
-from serving.transport.kafka import KafkaTransport
 from tests.contracts.transport_suite import Faults, TransportSuite
+from tests.helpers.kafka_guarded import member_of
 from tests.helpers.kafka_topics import Topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("kafka")]
@@ -27,10 +27,7 @@ class TestKafkaTransport(TransportSuite):
         return self.topics.results(kind)
 
     def break_next_commit(self, transport: Transport) -> None:
-        assert isinstance(transport, KafkaTransport)
-        assert transport._member is not None
-
         def hang(timeout: float) -> None:
             raise KafkaTimeoutError("the flush timed out")
 
-        self.monkeypatch.setattr(transport._member.producer, "flush", hang)
+        self.monkeypatch.setattr(member_of(transport).producer, "flush", hang)

@@ -14,7 +14,7 @@ from serving.contract import Committed, Rewound
 from serving.transport.kafka_clients import close_producer
 from tests.contracts.transport_suite import requests
 from tests.helpers.kafka_broker import KafkaBroker
-from tests.helpers.kafka_guarded import ALWAYS, BRIEF, HASTY, answers, finish, guarded, wait_until
+from tests.helpers.kafka_guarded import ALWAYS, BRIEF, HASTY, answers, finish, guarded, member_of, wait_until
 from tests.helpers.kafka_judge import judge
 from tests.helpers.kafka_proxy import FaultProxy
 from tests.helpers.kafka_topics import Topics
@@ -33,11 +33,9 @@ def test_h3_positions_of_a_refused_transaction_are_gone(topics: Topics, proxy: F
     transport = guarded(topics, proxy.address)
     batch = transport.poll()
     proxy.add("TxnOffsetCommit", "answer", error=22)
-    before = transport._member
+    before = member_of(transport)
     assert isinstance(transport.settle(batch, answers(batch)), Rewound)
-    assert before is not None
-    assert transport._member is not None
-    assert transport._member.producer is not before.producer
+    assert member_of(transport).producer is not before.producer
     finish(transport)
     assert judge(topics).is_clean
 
@@ -233,8 +231,7 @@ def test_h12_a_broker_that_is_still_busy_costs_a_few_milliseconds(topics: Topics
 @pytest.mark.chaos  # a matter of time at the start, not of results
 def test_h13_a_worker_joins_once(topics: Topics) -> None:
     worker = guarded(topics, topics.bootstrap)
-    assert worker._member is not None
-    found = worker._member.consumer.group_metadata().generation_id
+    found = member_of(worker).consumer.group_metadata().generation_id
     worker.close()
     assert found == 1
 

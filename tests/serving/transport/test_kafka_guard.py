@@ -16,10 +16,11 @@ from policies.events import Source
 from serving.contract import Batch, Committed, Rewound
 from serving.transport.kafka import KafkaTransport, NameTaken, OffsetLost
 from serving.transport.kafka_clients import Timing, close_producer, open_producer
-from serving.transport.kafka_guard import CommitUnanswered, Membership, transact, why_stale
-from serving.transport.kafka_member import Member
+from serving.transport.kafka_guard import Membership, transact, why_stale
+from serving.transport.kafka_life import CommitUnanswered
 from tests.contracts.transport_suite import CrashError, answer, requests, settle_all
 from tests.helpers.kafka_broker import KafkaBroker
+from tests.helpers.kafka_guarded import member_of
 from tests.helpers.kafka_topics import TIMING, Topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("kafka")]
@@ -43,11 +44,6 @@ def pausable(broker: KafkaBroker) -> Iterator[KafkaBroker]:
     """Hand out the broker, and let it go on at the end whatever the test came to."""
     yield broker
     broker.resume()
-
-
-def member_of(transport: KafkaTransport) -> Member:
-    assert transport._member is not None
-    return transport._member
 
 
 def answers(batch: Batch) -> list[Any]:

@@ -11,10 +11,10 @@ from kafka.errors import KafkaError
 
 from serving.contract import Committed, Rewound
 from serving.transport.kafka import KafkaTransport
-from serving.transport.kafka_guard import CommitUnanswered
+from serving.transport.kafka_life import CommitUnanswered
 from tests.contracts.transport_suite import requests
 from tests.helpers.kafka_broker import KafkaBroker
-from tests.helpers.kafka_guarded import ALWAYS, BRIEF, HASTY, answers, finish, guarded, wait_until
+from tests.helpers.kafka_guarded import ALWAYS, BRIEF, HASTY, answers, finish, guarded, member_of, wait_until
 from tests.helpers.kafka_judge import judge
 from tests.helpers.kafka_proxy import FaultProxy
 from tests.helpers.kafka_topics import Topics
@@ -95,8 +95,7 @@ def test_h4_a_worker_that_was_away_commits_nothing(topics: Topics, proxy: FaultP
     successor = guarded(topics, topics.bootstrap, name="successor")
     finish(successor)
     proxy.calm()
-    member = zombie._member
-    assert member is not None
+    member = member_of(zombie)
     wait_until(lambda: not member.present().is_stable)
     assert isinstance(zombie.settle(batch, answers(batch)), Rewound)
     finish(zombie)
