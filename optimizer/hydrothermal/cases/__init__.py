@@ -1,0 +1,1 @@
+"""Cases that ship inside the project, and how they were drawn."""
