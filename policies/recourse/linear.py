@@ -222,7 +222,7 @@ def _run(model: highspy.Highs) -> highspy.HighsModelStatus:
 
 
 def _build(program: ParametricProgram, options: Mapping[str, str | int]) -> highspy.Highs:
-    model = _quiet_model()
+    model = quiet_model()
     for name, value in options.items():
         model.setOptionValue(name, value)
     if model.passModel(_to_highs(program)) == highspy.HighsStatus.kError:
@@ -230,7 +230,7 @@ def _build(program: ParametricProgram, options: Mapping[str, str | int]) -> high
     return model
 
 
-def _quiet_model() -> highspy.Highs:
+def quiet_model() -> highspy.Highs:
     """Return an empty model that prints nothing and solves serially.
 
     HiGHS keeps one pool of threads per process and fails any run that asks for another size than the pool has. So the

@@ -7,11 +7,17 @@ import numpy as np
 from optimizer.hydrothermal.case import Case, Floats
 from optimizer.hydrothermal.data import SMALL_CASE_HOURS, load_case, small_case_folder
 from optimizer.hydrothermal.inflow import InflowTable
+from optimizer.hydrothermal.stage import StageArrays, compile_stage
 
 
 @cache
 def small_case() -> Case:
     return load_case(small_case_folder(), stage_hours=SMALL_CASE_HOURS)
+
+
+@cache
+def small_stage() -> StageArrays:
+    return compile_stage(small_case())
 
 
 def table_of(case: Case) -> InflowTable:

@@ -1,0 +1,1 @@
+"""Programs as arrays and the solvers that take them; nothing here knows a domain."""
