@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 import msgspec
 
 from optimizer.registry import RECIPES, load_settings
-from penstock.commands.train import setting_meanings
 from penstock.main import build_parser
+from penstock.setting_flags import setting_meanings
 from policies.events import FallbackReason, Reason, json_schemas
 from serving.metrics import metrics_reference
 from serving.settings import settings_reference

@@ -1,13 +1,13 @@
 """`penstock train`: learn a policy by a recipe and write its artifact."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
+from typing import TYPE_CHECKING
 
 from penstock.arguments import existing, words_after
+from penstock.setting_flags import add_settings, given_settings, named_first
 
 if TYPE_CHECKING:
     from optimizer.training.report import TrainReport
@@ -20,9 +20,6 @@ DESCRIPTION = """\
 Learn a policy by a recipe and write its artifact. Each setting of a recipe is a flag: name the recipe to see them."""
 EXAMPLE = "penstock train logged_bandit --log demo/log.parquet --out successor --seed 7"
 
-_PREFIX: Final = "setting_"
-_MEANING: Final = re.compile(r"^        (\w+): (.+(?:\n {12}.+)*)$", re.MULTILINE)
-
 
 def add_arguments(parser: argparse.ArgumentParser, *, words: Sequence[str]) -> None:
     """Add the recipe, its log and its folder, and the recipe's settings when the command line names one."""
@@ -32,14 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser, *, words: Sequence[str]) -> N
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the artifact's folder, to be written")
     recipe = _recipe_named(words_after("train", words))
     if recipe is not None:
-        _add_settings(parser, recipe)
+        from optimizer.registry import load_settings
+
+        add_settings(parser, load_settings(recipe), title=f"settings of {recipe}")
 
 
 def run(arguments: argparse.Namespace) -> "Report":
     """Train and say how it went."""
     from optimizer.registry import load_recipe, load_settings, make_settings
 
-    settings = make_settings(load_settings(arguments.recipe), _given_settings(arguments))
+    settings = make_settings(load_settings(arguments.recipe), given_settings(arguments))
     recipe = load_recipe(arguments.recipe)
     from optimizer.training.progress import progress_for
 
@@ -64,60 +63,7 @@ def _recipe_named(words: Sequence[str]) -> str | None:
         return None
     from optimizer.registry import RECIPES
 
-    return next((word for word in words if word in RECIPES), None)
-
-
-def _add_settings(parser: argparse.ArgumentParser, recipe: str) -> None:
-    """Add one flag for each setting of a recipe, with its meaning (a line of the struct's docstring) and default."""
-    import msgspec
-
-    from optimizer.registry import load_settings
-
-    kind = load_settings(recipe)
-    meanings = setting_meanings(kind)
-    group = parser.add_argument_group(f"settings of {recipe}")
-    for field in msgspec.structs.fields(kind):
-        default = "required" if field.required else f"default: {_shown_default(field.default)}"
-        text = f"{meanings.get(field.name, '')} ({default})".strip().replace("%", "%%")
-        flag = f"--{field.encode_name.replace('_', '-')}"
-        group.add_argument(flag, help=text, dest=_PREFIX + field.name, default=argparse.SUPPRESS, **_form(field.type))
-
-
-def setting_meanings(kind: type) -> dict[str, str]:
-    """Return what each setting of a recipe means, by its name: an entry of the struct's docstring, in one line.
-
-    >>> class Settings:
-    ...     '''Say what is learned.
-    ...
-    ...     Attributes:
-    ...         epochs: passes over the log,
-    ...             for each candidate.
-    ...     '''
-    >>> setting_meanings(Settings)["epochs"]
-    'passes over the log, for each candidate.'
-    """
-    return {name: " ".join(text.split()) for name, text in _MEANING.findall(kind.__doc__ or "")}
-
-
-def _form(kind: Any) -> dict[str, Any]:
-    """Return how a flag takes values of a type: a switch, a list that may be repeated, or one value."""
-    if kind is bool:
-        return {"action": argparse.BooleanOptionalAction}
-    if get_origin(kind) is tuple:
-        return {"action": "extend", "type": lambda text: text.split(","), "metavar": "VALUE,..."}
-    if get_origin(kind) is Literal:
-        return {"choices": get_args(kind)}
-    return {"metavar": "VALUE"}
-
-
-def _shown_default(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
-
-
-def _given_settings(arguments: argparse.Namespace) -> dict[str, object]:
-    return {name.removeprefix(_PREFIX): value for name, value in vars(arguments).items() if name.startswith(_PREFIX)}
+    return named_first(words, RECIPES)
 
 
 def _read_spec(path: Path) -> "PolicySpec":
