@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
-from optimizer.registry import RECIPES, load_settings
+from optimizer.registry import BASELINES, RECIPES, load_baseline_settings, load_settings
 from penstock.main import build_parser
 from penstock.setting_flags import setting_meanings
 from policies.events import FallbackReason, Reason, json_schemas
@@ -154,7 +154,16 @@ _RECIPES: Final = """\
 Each setting of a recipe is a flag: `weight_decay` is `--weight-decay`. A list takes commas, or the flag several times.
 """
 
-_MORE_OF_VERB: Final = {"train": "The settings of each recipe are flags too: [recipes](recipes.md).\n\n"}
+_BASELINES: Final = """\
+# Baselines of `penstock baseline`
+
+Each setting of a domain's baseline is a flag: `stage_hours` is `--stage-hours`.
+"""
+
+_MORE_OF_VERB: Final = {
+    "train": "The settings of each recipe are flags too: [recipes](recipes.md).\n\n",
+    "baseline": "The settings of each domain's baseline are flags too: [baselines](baselines.md).\n\n",
+}
 
 
 def pages() -> dict[str, str]:
@@ -165,6 +174,7 @@ def pages() -> dict[str, str]:
         "command-line.md": lambda: _COMMAND_LINE + command_line_reference(),
         "dead-letters.md": lambda: _DEAD_LETTERS + reasons_reference(),
         "recipes.md": lambda: _RECIPES + recipes_reference(),
+        "baselines.md": lambda: _BASELINES + baselines_reference(),
     }
     schemas = {f"schemas/{name}.json": json.dumps(schema, indent=2) + "\n" for name, schema in json_schemas().items()}
     return {**{name: _NOTICE + make() for name, make in makers.items()}, **schemas}
@@ -194,6 +204,12 @@ def reasons_reference() -> str:
 def recipes_reference() -> str:
     """Return the settings of each recipe, as Markdown."""
     return "".join(f"\n## {name}\n\n" + "\n".join(_settings(load_settings(name))) + "\n" for name in RECIPES)
+
+
+def baselines_reference() -> str:
+    """Return the settings of each domain's baseline, as Markdown."""
+    tables = ((name, "\n".join(_settings(load_baseline_settings(name)))) for name in BASELINES)
+    return "".join(f"\n## {name}\n\n{table}\n" for name, table in tables)
 
 
 def _verb(name: str, parser: argparse.ArgumentParser) -> str:
@@ -234,6 +250,8 @@ def _kind(kind: Any) -> str:
 
 
 def _default(value: Any) -> str:
+    if value is msgspec.NODEFAULT:
+        return "required"
     if value is None or value == ():
         return "none"
     if isinstance(value, tuple):

@@ -21,6 +21,7 @@ from typing import Literal, Protocol, TypeVar
 import msgspec
 from torch import Tensor
 
+from optimizer.baseline_report import BaselineReport
 from optimizer.training.progress import Progress
 from optimizer.training.report import TrainReport
 from policies.feedback import Feedback
@@ -116,14 +117,16 @@ class LoggedProblem(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """Name a domain: the spec its policies are encoded by and the recipe that trains them.
+    """Name a domain: the spec its policies are encoded by, the recipe that trains them, the baseline they are held to.
 
-    `recipe` is the import path of a module that fulfills `Recipe`, as it stands in `optimizer.registry`.
+    `recipe` and `baseline` are import paths of modules that fulfill `Recipe` and `Baseline`, as `optimizer.registry`
+    finds them; a domain of logs alone has no baseline.
     """
 
     name: str
     spec: PolicySpec
     recipe: str
+    baseline: str | None = None
 
 
 SettingsT = TypeVar("SettingsT", bound=msgspec.Struct, contravariant=True)
@@ -143,4 +146,17 @@ class Recipe(Protocol[SettingsT]):
             UsageProblem: a log or a spec is missing where the recipe needs one, or given where it takes none.
             ContentRefused: the log does not hold what it must.
             Unable: the budget ended before the first epoch, or the artifact does not pass its gates.
+        """
+
+
+class Baseline(Protocol[SettingsT]):
+    """What a baseline's module offers; `baseline_settings.py` beside it holds `Settings`."""
+
+    def solve(self, settings: SettingsT, *, progress: Progress) -> BaselineReport:
+        """Solve the domain's problem as it is set, and say what it costs and what bounds it.
+
+        Raises:
+            UsageProblem: what is asked is incomplete or contradicts itself.
+            ContentRefused: the files of the problem do not hold what they must.
+            Unable: the solver finds no optimum.
         """

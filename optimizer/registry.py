@@ -1,8 +1,12 @@
-"""The recipes by name: one line each, the folder with its `settings` and `recipe`; imported when asked for."""
+"""The recipes and baselines by name: one line each, the folder that holds them; imported when asked for.
+
+A recipe is a folder's `recipe` with its `settings`, a baseline its `baseline` with its `baseline_settings`.
+"""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast, get_origin
 
 import msgspec
@@ -10,10 +14,14 @@ import msgspec
 from policies.errors import Unable, UsageProblem
 
 if TYPE_CHECKING:  # the contract imports torch, which a list of names must not wait for
-    from optimizer.contract import Recipe
+    from optimizer.contract import Baseline, Recipe
 
 RECIPES: dict[str, str] = {
     "logged_bandit": "optimizer.logged_bandit",
+}
+
+BASELINES: dict[str, str] = {
+    "hydrothermal": "optimizer.hydrothermal",
 }
 
 _EXTRA_OF = {"torch": "train", "pyomo": "train", "onnx": "train", "onnxscript": "train", "pyarrow": "evaluate"}
@@ -23,12 +31,16 @@ class UnknownRecipe(UsageProblem):
     """No recipe has that name."""
 
 
+class UnknownBaseline(UsageProblem):
+    """No domain of that name has a baseline."""
+
+
 class UnknownSetting(UsageProblem):
     """A recipe has no setting of that name, or the value does not fit it."""
 
 
 class UnableToImportRecipe(Unable):
-    """A library that the recipe needs is not installed."""
+    """A library that the recipe or the baseline needs is not installed."""
 
 
 def load_recipe(name: str) -> "Recipe[Any]":
@@ -38,16 +50,27 @@ def load_recipe(name: str) -> "Recipe[Any]":
         UnknownRecipe: there is none; the message names the nearest known one.
         UnableToImportRecipe: a library is missing; the message names the extra that brings it.
     """
-    try:
-        return cast("Recipe[Any]", import_module(f"{_folder(name)}.recipe"))
-    except ModuleNotFoundError as error:
-        library = (error.name or "").partition(".")[0]
-        if library not in _EXTRA_OF:
-            raise
-        extra = _EXTRA_OF[library]
-        raise UnableToImportRecipe(
-            f"the recipe {name!r} needs {library}, which is not installed; pip install 'penstock[{extra}]'"
-        ) from error
+    return cast("Recipe[Any]", _import_room(f"{_folder(name)}.recipe", f"the recipe {name!r}"))
+
+
+def load_baseline(name: str) -> "Baseline[Any]":
+    """Import the baseline of the domain of that name.
+
+    Raises:
+        UnknownBaseline: there is none; the message names the nearest known one.
+        UnableToImportRecipe: a library is missing; the message names the extra that brings it.
+    """
+    return cast("Baseline[Any]", _import_room(f"{_baseline_folder(name)}.baseline", f"the baseline of {name!r}"))
+
+
+def load_baseline_settings(name: str) -> type[msgspec.Struct]:
+    """Import the settings of the baseline of that name; no solver is waited for.
+
+    Raises:
+        UnknownBaseline: there is none; the message names the nearest known one.
+    """
+    settings: type[msgspec.Struct] = import_module(f"{_baseline_folder(name)}.baseline_settings").Settings
+    return settings
 
 
 def load_settings(name: str) -> type[msgspec.Struct]:
@@ -88,6 +111,26 @@ def _folder(name: str) -> str:
         known = ", ".join(sorted(RECIPES))
         raise UnknownRecipe(f"there is no recipe {name!r}{_nearest(name, RECIPES)}; known: {known}")
     return RECIPES[name]
+
+
+def _baseline_folder(name: str) -> str:
+    if name not in BASELINES:
+        known = ", ".join(sorted(BASELINES))
+        raise UnknownBaseline(f"no domain {name!r} has a baseline{_nearest(name, BASELINES)}; known: {known}")
+    return BASELINES[name]
+
+
+def _import_room(module: str, what: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in _EXTRA_OF:
+            raise
+        extra = _EXTRA_OF[library]
+        raise UnableToImportRecipe(
+            f"{what} needs {library}, which is not installed; pip install 'penstock[{extra}]'"
+        ) from error
 
 
 def _split(value: object) -> object:

@@ -10,6 +10,7 @@ from policies.errors import UsageProblem
 VERBS: Final = {
     "import": "import_",
     "train": "train",
+    "baseline": "baseline",
     "evaluate": "evaluate",
     "decide": "decide",
     "serve": "serve",

@@ -7,10 +7,14 @@ import pytest
 
 from optimizer import registry
 from optimizer.registry import (
+    BASELINES,
     RECIPES,
     UnableToImportRecipe,
+    UnknownBaseline,
     UnknownRecipe,
     UnknownSetting,
+    load_baseline,
+    load_baseline_settings,
     load_recipe,
     load_settings,
     make_settings,
@@ -80,3 +84,22 @@ def test_an_unknown_setting_names_the_nearest() -> None:
 def test_a_setting_of_the_wrong_type_is_refused_by_name() -> None:
     with pytest.raises(UnknownSetting, match="epochs"):
         make_settings(Settings, {"epochs": "many"})
+
+
+@pytest.mark.parametrize("name", sorted(BASELINES))
+def test_every_registered_baseline_offers_settings_and_solve(name: str) -> None:
+    assert issubclass(load_baseline_settings(name), msgspec.Struct)
+    assert callable(load_baseline(name).solve)
+
+
+def test_an_unknown_baseline_names_the_nearest_known_one() -> None:
+    with pytest.raises(UnknownBaseline, match="no domain 'hydro' has a baseline; did you mean 'hydrothermal'"):
+        load_baseline("hydro")
+
+
+def test_the_settings_of_a_baseline_do_not_wait_for_torch_or_pyomo() -> None:
+    code = (
+        "import sys, optimizer.registry as r; r.load_baseline_settings('hydrothermal');"
+        "sys.exit(bool({'torch', 'pyomo', 'highspy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,59 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from optimizer.hydrothermal.baseline import UnableToBaseline, solve
+from optimizer.hydrothermal.baseline_settings import Settings
+from optimizer.hydrothermal.data import small_case_folder
+from optimizer.hydrothermal.deterministic import DeterministicEquivalent
+from optimizer.training.progress import SilentProgress
+from tests.helpers.small_case import small_case, small_stage, table_of
+
+
+@pytest.fixture
+def certain(tmp_path: Path) -> Path:
+    """Return the small case with the first scenario alone."""
+    folder = Path(shutil.copytree(small_case_folder(), tmp_path / "certain"))
+    (folder / "scenarioprobability.csv").unlink()
+    rows = (",".join(map(str, week)) for week in table_of(small_case()).flow[:, 0])
+    (folder / "inflows.csv").write_text("\n".join(rows))
+    return folder
+
+
+def _settings(folder: Path, *, stages: int = 30, initial_storage: float | None = None) -> Settings:
+    return Settings(case=str(folder), stages=stages, stage_hours=168.0, initial_storage=initial_storage)
+
+
+def test_a_certain_case_costs_what_its_path_costs_beyond_the_end_of_the_table(certain: Path) -> None:
+    report = solve(_settings(certain), progress=SilentProgress())
+    path = table_of(small_case()).paths(np.zeros((30, 1), dtype=np.int64))
+    expected = DeterministicEquivalent(small_stage(), stages=30).solve(path)
+    assert report.objective == pytest.approx(expected.objective[0], rel=1e-12)
+    assert sum(report.stage_costs) == pytest.approx(expected.objective[0], rel=1e-9)
+    assert (report.lower_bound, report.simulated_mean, report.standard_error) == (report.objective, report.objective, 0)
+    assert (len(report.stage_costs), report.stages, report.cost_units) == (30, 30, "$")
+
+
+def test_full_reservoirs_cost_less_than_empty_ones(certain: Path) -> None:
+    full, empty = (solve(_settings(certain, initial_storage=f), progress=SilentProgress()) for f in (1.0, 0.0))
+    assert full.objective is not None
+    assert empty.objective is not None
+    assert full.objective < empty.objective
+    assert full.details["final_volumes"]["Lake"] == pytest.approx(5.0)
+
+
+def test_a_case_in_which_nature_chooses_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnableToBaseline, match="one inflow scenario for each stage, found several in 'small'"):
+        solve(_settings(small_case_folder()), progress=SilentProgress())
+
+
+@pytest.mark.parametrize("name", ["case3deterministic", "case3deterministic_nowater", "case3deterministic_overwater"])
+def test_the_peers_deterministic_cases_obey_the_order_of_their_water(shared_data: Path, name: str) -> None:
+    folder = shared_data / "hydrothermal" / "hydropowermodels" / name
+    report = solve(Settings(case=str(folder), stages=12, stage_hours=1.0), progress=SilentProgress())
+    costs = np.array(report.stage_costs)
+    assert report.objective == pytest.approx(costs.sum(), rel=1e-9)
+    if name.endswith("overwater"):  # every stage turbines all it can, so all stages are alike
+        np.testing.assert_allclose(costs, costs[0], rtol=1e-9)
