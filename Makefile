@@ -40,6 +40,7 @@ bench: setup
 	$(BIN)/python -m bench.decide
 	$(BIN)/python -m bench.estimates
 	$(BIN)/python -m bench.coverage
+	$(BIN)/python -m bench.hydrothermal
 
 chaos: setup
 	$(BIN)/python -m pytest -m chaos

@@ -9,7 +9,7 @@ of the water that is left.
 # B path, T stage, R reservoir, n column, m row (of a stage)
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -55,7 +55,7 @@ class DeterministicEquivalent:
         if stages < 1:
             raise ValueError(f"expected at least one stage, found {stages}")
         self.arrays, self.stages, self.value = arrays, stages, value
-        self._solver = WarmSolver(self.program, moved_rows=self._water_rows.ravel())
+        self._solver = WarmSolver(self.program, moved_rows=self._water_rows.ravel(), presolve_first=True)
 
     @cached_property
     def program(self) -> LinearProgram:
@@ -152,11 +152,8 @@ def _with_value(program: LinearProgram, arrays: StageArrays, value: ValueCuts) -
     columns = np.tile(np.append(last, n), cuts)
     data = np.hstack([-value.slope, np.ones((cuts, 1))]).ravel()
     old = program.matrix
-    return LinearProgram(
-        cost=np.append(program.cost, 1.0),
-        offset=program.offset,
-        column_lower=np.append(program.column_lower, value.floor),
-        column_upper=np.append(program.column_upper, np.inf),
+    return replace(
+        program.with_column("cost_to_go", cost=1.0, lower=value.floor, upper=np.inf),
         row_lower=np.append(program.row_lower, value.intercept),
         row_upper=np.append(program.row_upper, np.full(cuts, np.inf)),
         matrix=_compressed(
@@ -165,7 +162,6 @@ def _with_value(program: LinearProgram, arrays: StageArrays, value: ValueCuts) -
             np.concatenate([old.indices, columns]),
             np.concatenate([old.data, data]),
         ),
-        column_names=(*program.column_names, "cost_to_go"),
         row_names=(*program.row_names, *(f"cut[{at}]" for at in range(cuts))),
     )
 

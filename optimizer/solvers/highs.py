@@ -65,10 +65,12 @@ class WarmSolver:
         *,
         moved_rows: Integers | None = None,
         options: Mapping[str, str | int | float | bool] | None = None,
+        presolve_first: bool = False,
     ) -> None:
         """Pass the program once; `moved_rows` [M] are the equations whose right-hand sides `solve` takes.
 
-        `options` are HiGHS's, on top of `WARM`; solves run on one thread whatever they say.
+        `options` are HiGHS's, on top of `WARM`; solves run on one thread whatever they say. `presolve_first` presolves
+        the first solve, which has no basis to start from: worth it for large programs.
 
         Raises:
             ValueError: HiGHS does not take the program or an option.
@@ -78,6 +80,7 @@ class WarmSolver:
         self.recoveries: Counter[str] = Counter()
         self._moved = np.zeros(0, np.int32) if moved_rows is None else np.asarray(moved_rows, dtype=np.int32)
         self._warm = {**WARM, **(options or {})}
+        self._is_to_presolve = presolve_first
         self._model = quiet_model()
         self._model.setOptionValue("simplex_iteration_limit", _NO_LIMIT)
         self._set(self._warm)
@@ -106,7 +109,7 @@ class WarmSolver:
         if rhs is not None:
             self._model.changeRowsBounds(self._moved.size, self._moved, rhs, rhs)
         self.solves += 1
-        self._model.run()
+        self._run()
         status = self._model.getModelStatus()
         if status != _OPTIMAL:
             self._climb(status, where)
@@ -184,6 +187,15 @@ class WarmSolver:
         """Forget basis and solution: the next solve is cold."""
         self._is_read_safe = False
         self._model.clearSolver()
+
+    def _run(self) -> None:
+        if not self._is_to_presolve:
+            self._model.run()
+            return
+        self._is_to_presolve = False
+        self._set({"presolve": "on"})
+        self._model.run()
+        self._set(self._warm)
 
     def _climb(self, first: highspy.HighsModelStatus, where: str | Callable[[], str]) -> None:
         self._is_read_safe = False

@@ -62,6 +62,16 @@ class LinearProgram:
         """Return the program with other row bounds, float64 [m] each."""
         return replace(self, row_lower=lower, row_upper=upper)
 
+    def with_column(self, name: str, *, cost: float, lower: float, upper: float) -> "LinearProgram":
+        """Return the program with one more column at the end, in no row yet: a cost to go before its first cut."""
+        return replace(
+            self,
+            cost=np.append(self.cost, cost),
+            column_lower=np.append(self.column_lower, lower),
+            column_upper=np.append(self.column_upper, upper),
+            column_names=(*self.column_names, name),
+        )
+
 
 def rows_of_entries(matrix: Sparse) -> Integers:
     """Return the row of each nonzero, int32 [z].

@@ -156,6 +156,14 @@ def test_a_basis_can_be_taken_and_set_again() -> None:
     assert solver.iterations == 0
 
 
+def test_only_the_first_solve_is_presolved() -> None:
+    solver = WarmSolver(_program(), moved_rows=MOVED, presolve_first=True)
+    lying = _Lying(solver._model, [])
+    solver._model = lying
+    assert [solver.solve(np.array([load])) for load in (6.0, 10.0)] == pytest.approx([93.5, 184.5], rel=1e-12)
+    assert [value for name, value in lying.options if name == "presolve"] == ["on", "off"]
+
+
 def test_an_option_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="does not take the option simplex = 3"):
         WarmSolver(_program(), options={"simplex": 3})

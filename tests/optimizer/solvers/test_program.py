@@ -35,3 +35,10 @@ def test_other_row_bounds_leave_everything_else() -> None:
     moved = program.with_rows(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     assert (moved.row_lower.tolist(), moved.row_upper.tolist()) == ([1.0, 2.0], [3.0, 4.0])
     assert moved.matrix is program.matrix
+
+
+def test_one_more_column_stands_last_and_in_no_row() -> None:
+    program = _program().with_column("cost_to_go", cost=1.0, lower=-2.0, upper=np.inf)
+    assert program.columns_of("cost_to_go").tolist() == [3]
+    assert (program.cost[3], program.column_lower[3], program.column_upper[3]) == (1.0, -2.0, np.inf)
+    assert program.dense()[:, 3].tolist() == [0.0, 0.0]

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.hydrothermal.model import stage_model
@@ -100,6 +100,7 @@ def test_pyomo_says_the_duals_of_its_rows_with_the_same_sign() -> None:
     assert (pyo.value(model.cost) - cost) / step == pytest.approx(price, rel=1e-6)
 
 
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
 def test_any_dual_of_the_small_case_satisfies_strong_duality(seed: int) -> None:
     arrays = small_stage()
