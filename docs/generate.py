@@ -98,8 +98,9 @@ Default < file (`--settings FILE`, TOML or JSON) < environment < flag. Some sett
 [flag](command-line.md#serve); each has a name for a file and one for the environment. An unknown name is an error that
 names the nearest known one. In the environment and in flags, lists are separated by commas; in files they are lists.
 
-This version opens the file transport. The settings of Kafka are read and checked; `transport = "kafka"` then ends with
-exit code 4.
+A password is no flag: it comes from the environment, from the file of settings or from a file of its own. How the
+settings of security go together: [Connect to a secured Kafka](../how-to/connect-to-a-secured-kafka.md). A setting of
+security that would go unused is refused, not passed over.
 
 """
 

@@ -59,15 +59,42 @@ def add_serving(parser: argparse.ArgumentParser) -> None:
 
 def add_brokers(parser: argparse.ArgumentParser) -> None:
     """Add where topics are: brokers, names, and the settings that say how brokers are spoken to."""
-    parser.add_argument(
-        "--settings", metavar="FILE", type=Path, help="settings of serve as .toml or .json, for security"
-    )
+    parser.add_argument("--settings", metavar="FILE", type=Path, help="settings of serve as .toml or .json")
     parser.add_argument("--brokers", metavar="HOST:PORT,...", type=split_names, help="the brokers")
     parser.add_argument("--prefix", metavar="P", help="first part of topic names (default: penstock)")
     parser.add_argument("--group", metavar="G", help="consumer group of the workers (default: penstock)")
     parser.add_argument(
         "--domain", metavar="D,...", type=split_names, default=[], help="domains (default: all that have topics)"
     )
+    add_security(parser)
+
+
+SECURITY: Final = (
+    *("security_protocol", "sasl_mechanism", "sasl_username", "sasl_password_file", "ssl_cafile"),
+    *("ssl_check_hostname", "ssl_certfile", "ssl_keyfile", "ssl_key_password_file"),
+)
+"""Settings of security that are flags; a password itself is none, for the process list shows flags to everybody."""
+
+
+def add_security(parser: argparse.ArgumentParser) -> None:
+    """Add how brokers are spoken to; passwords come from files or the environment."""
+    parser.add_argument(
+        "--security-protocol", metavar="P", help="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL (default: PLAINTEXT)"
+    )
+    parser.add_argument("--sasl-mechanism", metavar="M", help="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+    parser.add_argument("--sasl-username", metavar="USER", help="user name at the brokers")
+    parser.add_argument("--sasl-password-file", metavar="FILE", help="file with the password at the brokers")
+    parser.add_argument("--ssl-cafile", metavar="FILE", help="certificates of the brokers' authorities, PEM")
+    parser.add_argument(
+        "--no-ssl-check-hostname",
+        dest="ssl_check_hostname",
+        action="store_const",
+        const=False,
+        help="trust a broker whose certificate is for another name",
+    )
+    parser.add_argument("--ssl-certfile", metavar="FILE", help="this process's certificate, PEM")
+    parser.add_argument("--ssl-keyfile", metavar="FILE", help="the key of that certificate, PEM")
+    parser.add_argument("--ssl-key-password-file", metavar="FILE", help="file with the password of that key")
 
 
 def add_following(parser: argparse.ArgumentParser) -> None:

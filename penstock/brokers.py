@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from penstock.arguments import SECURITY
+
 if TYPE_CHECKING:
     from serving.health import Progress
     from serving.metrics import Metrics
     from serving.settings import ServeSettings
     from serving.transport.kafka_clients import Connection
 
-_FLAGS = ("brokers", "prefix", "group")
+_FLAGS = ("brokers", "prefix", "group", *SECURITY)
 
 
 def broker_settings(arguments: argparse.Namespace) -> "ServeSettings":

@@ -122,11 +122,28 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = None
     sasl_username: Annotated[str | None, Meta(description="User name at the brokers")] = None
     sasl_password: Annotated[Secret | None, Meta(description="Password at the brokers; never printed")] = None
-    ssl_cafile: Annotated[
-        Path | None, Meta(description="Certificates of the authorities that brokers are trusted by")
+    sasl_password_file: Annotated[
+        Path | None, Meta(description="File with the password at the brokers, in the place of `sasl_password`")
     ] = None
-    ssl_certfile: Annotated[Path | None, Meta(description="This worker's certificate")] = None
-    ssl_keyfile: Annotated[Path | None, Meta(description="The key of this worker's certificate")] = None
+    ssl_cafile: Annotated[
+        Path | None,
+        Meta(description="Certificates (PEM) of the authorities that brokers are trusted by; none takes the system's"),
+    ] = None
+    ssl_check_hostname: Annotated[
+        bool, Meta(description="Whether a broker's certificate must be for the name it is reached by")
+    ] = True
+    ssl_certfile: Annotated[
+        Path | None, Meta(description="This worker's certificate (PEM), where brokers ask for one")
+    ] = None
+    ssl_keyfile: Annotated[
+        Path | None, Meta(description="The key of this worker's certificate (PEM), where it is a file of its own")
+    ] = None
+    ssl_key_password: Annotated[
+        Secret | None, Meta(description="Password that opens the key of the certificate; never printed")
+    ] = None
+    ssl_key_password_file: Annotated[
+        Path | None, Meta(description="File with that password, in the place of `ssl_key_password`")
+    ] = None
 
 
 NAMES: Final = ServeSettings.__struct_fields__
@@ -165,6 +182,7 @@ def read_broker_settings(
     settings = _put_together(file, environment, flags)
     if not settings.brokers:
         raise SettingsRefused("name the brokers with --brokers HOST:PORT")
+    _check_brokers(settings)
     return settings
 
 
@@ -254,10 +272,58 @@ def _check_together(settings: ServeSettings) -> None:
         raise SettingsRefused("the file transport needs a folder; name one with --dir")
     if settings.transport == "kafka" and not settings.brokers:
         raise SettingsRefused("the kafka transport needs brokers; name them with --brokers HOST:PORT")
+    _check_brokers(settings)
+
+
+def _check_brokers(settings: ServeSettings) -> None:
     for broker in settings.brokers:
         host, _, port = broker.rpartition(":")
         if not host or not port.isdigit():
             raise SettingsRefused(f"a broker is named HOST:PORT, found {broker!r}")
+    if settings.brokers:
+        _check_security(settings)
+
+
+def _check_security(settings: ServeSettings) -> None:
+    """Refuse settings of security that would go unused, for they were meant to protect something."""
+    protocol = settings.security_protocol
+    for is_used, words, names in (
+        (protocol.startswith("SASL_"), "SASL_SSL or SASL_PLAINTEXT", _SASL),
+        (protocol.endswith("SSL"), "SSL or SASL_SSL", _SSL),
+    ):
+        unused = [name for name in names if getattr(settings, name) not in (None, True)]
+        if unused and not is_used:
+            raise SettingsRefused(
+                f"{unused[0]} has no effect with security_protocol {protocol}: set security_protocol to {words}, or "
+                f"leave {', '.join(unused)} out"
+            )
+    for name in ("sasl_password", "ssl_key_password"):
+        if getattr(settings, name) is not None and getattr(settings, f"{name}_file") is not None:
+            raise SettingsRefused(f"give {name} or {name}_file, not both")
+    if protocol.startswith("SASL_"):
+        _check_user(settings)
+    own = [name for name in _SSL[2:] if getattr(settings, name) is not None]
+    if own and settings.ssl_certfile is None:
+        raise SettingsRefused(f"{own[0]} needs the certificate that it belongs to: name it by ssl_certfile")
+
+
+def _check_user(settings: ServeSettings) -> None:
+    missing = [name for name in _SASL[:2] if getattr(settings, name) is None]
+    if settings.sasl_password is None and settings.sasl_password_file is None:
+        missing.append(f"sasl_password (by {PREFIX}SASL_PASSWORD or a file, never a flag) or sasl_password_file")
+    if missing:
+        raise SettingsRefused(f"security_protocol {settings.security_protocol} needs {', '.join(missing)}")
+
+
+_SASL: Final = ("sasl_mechanism", "sasl_username", "sasl_password", "sasl_password_file")
+_SSL: Final = (
+    "ssl_cafile",
+    "ssl_check_hostname",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "ssl_key_password",
+    "ssl_key_password_file",
+)
 
 
 def _types() -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.helpers.kafka_broker import BrokerMissingError, KafkaBroker, running_broker
+from tests.helpers.kafka_secured import Secured, running_secured
 
 # The same examples in every run, and no clock: how long one takes on a busy machine says nothing.
 settings.register_profile("penstock", derandomize=True, deadline=None)
@@ -28,14 +29,28 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """Start the one broker of a test run, or skip; PENSTOCK_REQUIRE=kafka turns the skip into a failure."""
+    """Start the one plain broker of a test run, or skip; PENSTOCK_REQUIRE=kafka turns the skip into a failure."""
     try:
         with running_broker(lambda: tmp_path_factory.mktemp("kafka")) as started:
             yield started
     except BrokerMissingError as missing:
-        if "kafka" in os.environ.get("PENSTOCK_REQUIRE", "").split(","):
-            pytest.fail(f"PENSTOCK_REQUIRE=kafka, but {missing}")
-        pytest.skip(str(missing))
+        _skip(missing)
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """Start the one secured broker of a test run, or skip as `broker` does; only tests that ask for it pay for it."""
+    try:
+        with running_secured(lambda: tmp_path_factory.mktemp("secured")) as started:
+            yield started
+    except BrokerMissingError as missing:
+        _skip(missing)
+
+
+def _skip(missing: BrokerMissingError) -> None:
+    if "kafka" in os.environ.get("PENSTOCK_REQUIRE", "").split(","):
+        pytest.fail(f"PENSTOCK_REQUIRE=kafka, but {missing}")
+    pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.arguments import add_serving
+from penstock.arguments import SECURITY, add_security, add_serving
 
 if TYPE_CHECKING:
     from penstock.output import Report
@@ -28,6 +28,7 @@ EXAMPLE = "penstock serve --artifact demo/artifact --transport file --dir queue 
 _SETTINGS = (
     *("artifact", "catalogue", "salt_file", "transport", "dir", "loops", "metrics_port", "follow"),
     *("brokers", "prefix", "group", "instance", "transaction_per_partition", "create_topics"),
+    *SECURITY,
 )
 
 
@@ -62,6 +63,7 @@ def _add_kafka(parser: argparse.ArgumentParser) -> None:
         help="fence by partition, not by worker (refused: not in this version)",
     )
     parser.add_argument("--create-topics", action="store_const", const=True, help="create topics that are missing")
+    add_security(parser)
 
 
 def run(arguments: argparse.Namespace) -> "Report":

@@ -6,9 +6,7 @@ in `check_client`, which refuses a client that lacks it before anything is read.
 docs/explanation/exactly-once.md.
 """
 
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -20,6 +18,7 @@ from kafka.errors import KafkaError, LeaderNotAvailableError
 from policies.errors import Unable
 from serving.log import log
 from serving.settings import ServeSettings
+from serving.transport.kafka_access import check_access, security_of
 
 MAX_RECORD_BYTES: Final = 1_048_576
 """What a broker takes by default as one request, and so the largest record."""
@@ -58,6 +57,7 @@ class Timing:
     offsets_timeout_ms: int = 5_000
     commit_timeout_ms: int = 8_000
     outage_s: float = 120.0
+    admin_timeout_ms: int = 10_000
 
 
 class Record(NamedTuple):
@@ -85,17 +85,12 @@ class Connection:
 
 
 def connection_of(settings: ServeSettings, *, client_id: str) -> Connection:
-    """Return how the brokers of some settings are reached."""
-    security: dict[str, Any] = {"security_protocol": settings.security_protocol}
-    if settings.sasl_mechanism is not None:
-        security["sasl_mechanism"] = settings.sasl_mechanism
-        security["sasl_plain_username"] = settings.sasl_username
-        security["sasl_plain_password"] = settings.sasl_password.reveal() if settings.sasl_password else None
-    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
-        path = getattr(settings, name)
-        if path is not None:
-            security[name] = str(path)
-    return Connection(brokers=settings.brokers, client_id=client_id, security=security)
+    """Return how the brokers of some settings are reached.
+
+    Raises:
+        SecurityFileRefused: a file that the settings name is missing, or does not hold what it must.
+    """
+    return Connection(brokers=settings.brokers, client_id=client_id, security=security_of(settings))
 
 
 def check_client(producer: KafkaProducer) -> None:
@@ -126,24 +121,18 @@ def check_client(producer: KafkaProducer) -> None:
 
 
 def check_reachable(connection: Connection, *, timing: Timing) -> None:
-    """Wait until one broker takes a connection; the client itself would try in the background and say little.
+    """Wait until one broker lets this process in; the client itself would try in the background and say little.
 
     Raises:
-        ConnectionError: none does.
+        ConnectionError: none answers.
+        AccessRefused: those that answer refuse, or are not trusted.
     """
-    give_up = time.monotonic() + timing.bootstrap_timeout_ms / 1000
-    while True:
-        for broker in connection.brokers:
-            host, _, port = broker.rpartition(":")
-            try:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
-            except OSError as error:
-                reason = str(error)
-            else:
-                return
-        if time.monotonic() > give_up:
-            raise ConnectionError(f"none of {', '.join(connection.brokers)} takes a connection: {reason}")
-        time.sleep(0.2)
+    check_access(
+        connection.brokers,
+        connection.security,
+        client_id=connection.client_id,
+        patience_s=timing.bootstrap_timeout_ms / 1000,
+    )
 
 
 def open_producer(connection: Connection, *, transactional_id: str, timing: Timing) -> KafkaProducer:
@@ -218,7 +207,13 @@ def _check_consumer(consumer: KafkaConsumer) -> None:
 
 
 def open_reader(connection: Connection, *, isolation_level: str, timing: Timing) -> KafkaConsumer:
-    """Open a consumer outside any group, to look at topics."""
+    """Open a consumer outside any group, to look at topics.
+
+    Raises:
+        ConnectionError, AccessRefused: as `check_reachable`.
+        KafkaError: the brokers refuse.
+    """
+    check_reachable(connection, timing=timing)
     return KafkaConsumer(
         **connection.options,
         isolation_level=isolation_level,
@@ -237,11 +232,16 @@ def open_admin(connection: Connection, *, timing: Timing) -> KafkaAdminClient:
     """Open a client that lists and creates topics.
 
     Raises:
-        ConnectionError: no broker takes a connection.
+        ConnectionError, AccessRefused: as `check_reachable`.
         KafkaError: they refuse.
     """
     check_reachable(connection, timing=timing)
-    return KafkaAdminClient(**connection.options, bootstrap_timeout_ms=timing.bootstrap_timeout_ms)
+    return KafkaAdminClient(
+        **connection.options,
+        bootstrap_timeout_ms=timing.bootstrap_timeout_ms,
+        # The client's own 30 s would keep who asks a broker that hangs waiting for each answer.
+        request_timeout_ms=timing.admin_timeout_ms,
+    )
 
 
 def close_producer(producer: KafkaProducer) -> None:

@@ -15,7 +15,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,6 +87,25 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """A listener beside the plain ones: its name, the protocol it speaks, and where clients are told it is."""
+
+    name: str
+    protocol: str
+    port: int
+    host: str = "localhost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What a broker has beside what each has: listeners, lines of its properties, words for its format."""
+
+    listeners: Sequence[Listener] = ()
+    properties: Sequence[str] = ()
+    format_words: Sequence[str] = ()
+
+
 class KafkaBroker:
     """A broker of our own: start, stop, kill, pause, go on, restart.
 
@@ -93,7 +113,8 @@ class KafkaBroker:
     held open here: a proxy that answers there stands between those clients and the broker, and nothing is rewritten.
     """
 
-    def __init__(self, jars: Path, folder: Path) -> None:
+    def __init__(self, jars: Path, folder: Path, *, extras: Extras | None = None) -> None:
+        self._extras = extras or Extras()
         wanted = [path for path in jars.glob("*.jar") if not any(part in path.name for part in _UNWANTED)]
         self._class_path = ":".join(map(str, sorted(wanted)))
         self._folder = folder
@@ -157,22 +178,28 @@ class KafkaBroker:
         (self._folder / "server.properties").write_text(self._properties())
         command = ["java", *self._java("kafka.tools.StorageTool"), "format", "-t", self._cluster]
         done = subprocess.run(
-            [*command, "-c", "server.properties"], cwd=self._folder, capture_output=True, text=True, check=False
-        )
+            [*command, "-c", "server.properties", *self._extras.format_words],
+            cwd=self._folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
         if done.returncode != 0:
             raise BrokerMissingError(f"its folder could not be formatted: {(done.stdout + done.stderr)[-800:]}")
 
     def _properties(self) -> str:
         controller = f"CONTROLLER://127.0.0.1:{self._controller}"
+        more = self._extras.listeners
+        bound = "".join(f",{one.name}://127.0.0.1:{one.port}" for one in more)
+        told = "".join(f",{one.name}://{one.host}:{one.port}" for one in more)
+        spoken = "".join(f",{one.name}:{one.protocol}" for one in more)
+        front = self.front.getsockname()[1]
         lines = [
             "process.roles=broker,controller",
             "node.id=1",
             f"controller.quorum.voters=1@127.0.0.1:{self._controller}",
-            f"listeners=PLAINTEXT://{self.bootstrap},BEHIND://127.0.0.1:{self.behind[1]},{controller}",
-            f"advertised.listeners=PLAINTEXT://{self.bootstrap},BEHIND://127.0.0.1:{self.front.getsockname()[1]}",
+            f"listeners=PLAINTEXT://{self.bootstrap},BEHIND://127.0.0.1:{self.behind[1]},{controller}{bound}",
+            f"advertised.listeners=PLAINTEXT://{self.bootstrap},BEHIND://127.0.0.1:{front}{told}",
             "controller.listener.names=CONTROLLER",
             "inter.broker.listener.name=PLAINTEXT",
-            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,BEHIND:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            f"listener.security.protocol.map=CONTROLLER:PLAINTEXT,BEHIND:PLAINTEXT,PLAINTEXT:PLAINTEXT{spoken}",
             f"log.dirs={self._folder / 'data'}",
             "group.initial.rebalance.delay.ms=0",
             "auto.create.topics.enable=false",
@@ -185,6 +212,7 @@ class KafkaBroker:
         for name in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):
             lines += [f"{name}.num.partitions=1", f"{name}.replication.factor=1"]
         lines += ["transaction.state.log.min.isr=1", "share.coordinator.state.topic.min.isr=1"]
+        lines += self._extras.properties
         return "\n".join(lines) + "\n"
 
     def _await_ready(self) -> None:
@@ -266,10 +294,10 @@ def end_orphans() -> None:
 
 
 @contextlib.contextmanager
-def running_broker(make_folder: Callable[[], Path]) -> Iterator[KafkaBroker]:
+def running_broker(make_folder: Callable[[], Path], *, extras: Extras | None = None) -> Iterator[KafkaBroker]:
     """Start a broker of our own, and stop it at the end."""
     end_orphans()
-    broker = KafkaBroker(find_jars(), make_folder())
+    broker = KafkaBroker(find_jars(), make_folder(), extras=extras)
     try:
         broker.start()
         yield broker

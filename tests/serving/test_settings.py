@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from serving.settings import NAMES, Secret, ServeSettings, SettingsRefused, read_settings, settings_reference
+from docs.generate import verbs
+from serving.settings import (
+    NAMES,
+    Secret,
+    ServeSettings,
+    SettingsRefused,
+    read_broker_settings,
+    read_settings,
+    settings_reference,
+)
 
 NEEDED = {"artifact": "artifact", "dir": "queue"}
 
@@ -111,6 +120,51 @@ def test_a_refused_secret_is_not_in_the_message(tmp_path: Path) -> None:
     with pytest.raises(SettingsRefused) as caught:
         read(file=file)
     assert "hunter2" not in str(caught.value)
+
+
+SASL = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_username": "u", "sasl_password": "hunter2"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sasl_username": "u"}, "sasl_username has no effect with security_protocol PLAINTEXT.*SASL_SSL"),
+        ({"security_protocol": "SSL", "sasl_password": "hunter2"}, "sasl_password has no effect"),
+        ({"security_protocol": "SASL_PLAINTEXT", "ssl_cafile": "ca.pem"}, "ssl_cafile has no effect.*SSL or SASL_SSL"),
+        ({"ssl_check_hostname": False}, "ssl_check_hostname has no effect"),
+        ({"security_protocol": "SASL_SSL"}, "sasl_mechanism, sasl_username, sasl_password .*never a flag"),
+        (SASL | {"sasl_password_file": "pw"}, "sasl_password or sasl_password_file, not both"),
+        ({"security_protocol": "SSL", "ssl_keyfile": "key.pem"}, "ssl_keyfile needs the certificate"),
+        ({"security_protocol": "SSL", "ssl_key_password": "hunter2"}, "ssl_key_password needs the certificate"),
+        ({"security_protocol": "TLS"}, "'security_protocol'"),
+        ({"brokers": ["b"]}, "HOST:PORT"),
+    ],
+)
+def test_settings_of_security_that_do_not_go_together_are_refused(settings: dict[str, Any], message: str) -> None:
+    named = {"brokers": ["b:1"]} | settings
+    for read_them in (read_broker_settings, lambda flags: read(flags=flags | {"transport": "kafka"})):
+        with pytest.raises(SettingsRefused, match=message) as caught:
+            read_them(flags=named)
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SASL,
+        SASL | {"ssl_cafile": "ca.pem", "ssl_certfile": "own.pem"},
+        {"security_protocol": "SSL", "ssl_check_hostname": "false"},
+        {"security_protocol": "SSL", "ssl_certfile": "c.pem", "ssl_keyfile": "k.pem", "ssl_key_password_file": "pw"},
+    ],
+)
+def test_settings_of_security_that_go_together_are_taken(settings: dict[str, Any]) -> None:
+    assert read_broker_settings(flags={"brokers": ["b:1"]} | settings).brokers == ("b:1",)
+
+
+def test_no_password_is_a_flag() -> None:
+    parsers = verbs().values()
+    flags = {option for parser in parsers for option in parser._option_string_actions if "password" in option}
+    assert flags == {"--sasl-password-file", "--ssl-key-password-file"}
 
 
 def test_the_reference_has_every_setting_with_a_meaning() -> None:
