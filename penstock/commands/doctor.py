@@ -54,14 +54,13 @@ def _at_brokers(arguments: argparse.Namespace, domains: Sequence[str]) -> "list[
     import time
 
     from penstock.brokers import broker_settings, connect
-    from serving.transport.kafka_clients import Timing
-    from serving.transport.kafka_doctor import check_brokers
+    from serving.transport.kafka_doctor import Names, check_brokers
+    from serving.transport.kafka_open import worker_settings
 
     settings = broker_settings(arguments)
-    return check_brokers(
-        connect(settings, verb="doctor"),
-        prefix=settings.prefix, domains=domains, group=settings.group, timing=Timing(), now_s=time.time(),
-    )  # fmt: skip
+    worker = worker_settings(settings, loop="decide", domains=domains)
+    names = Names(prefix=settings.prefix, domains=domains, group=worker.group, transactional_id=worker.transactional_id)
+    return check_brokers(connect(settings, verb="doctor"), names, seconds=time.time)
 
 
 def _report(findings: "Sequence[Finding]") -> "Report":

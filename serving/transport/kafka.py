@@ -135,7 +135,11 @@ class KafkaTransport:
             life.close()
 
     def recent_results(self, kind: Kind, *, place: Place, count: int, since: int = 0) -> Sequence[Result]:
-        """Return the last committed results of one kind for one input place, oldest first."""
+        """Return the last committed results of one kind for one input place, oldest first.
+
+        Raises:
+            LifeOver: the brokers do not answer, or refuse.
+        """
         position = self._cursor.committed.get(place)
         if position is not None and kind in ANSWERS:
             count = min(count, position)  # a message has one answer; at a first start nothing is searched
@@ -212,7 +216,8 @@ class KafkaTransport:
         """Give up a life that may be in any state, and all that was polled in it."""
         log("let go of clients", level="warning", reason=str(error))
         if isinstance(error, Refused):
-            raise UnableToReachBrokers(f"the brokers refuse this worker: {error}") from error
+            names = f"group {self._settings.group}, transactional id {self._settings.transactional_id}"
+            raise UnableToReachBrokers(f"the brokers refuse this worker ({names}): {error}") from error
         self._take_over({})
         life, self._life = self._life, None
         if life is not None:

@@ -8,7 +8,7 @@ SASL, a question. A broker that is away is tried again; one that refuses is not,
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -40,6 +40,10 @@ _TLS_ALERT: Final = b"\x15\x03"
 class AccessRefused(Unable):
     """A broker does not let this process in, or is not trusted; trying again changes nothing."""
 
+    def __init__(self, detail: str, *, remedy: str) -> None:
+        super().__init__(f"{detail}: {remedy}")
+        self.detail, self.remedy = detail, remedy
+
 
 class SecurityFileRefused(UsageProblem):
     """A file that a setting of security names is not there, or does not hold what it must."""
@@ -65,19 +69,19 @@ def security_of(settings: ServeSettings) -> dict[str, Any]:
     Raises:
         SecurityFileRefused: a file is missing or holds something else.
     """
-    options: dict[str, Any] = {"security_protocol": settings.security_protocol}
-    if settings.security_protocol.startswith("SASL_"):
-        options["sasl_mechanism"] = settings.sasl_mechanism
-        options["sasl_plain_username"] = settings.sasl_username
-        options["sasl_plain_password"] = _text(settings.sasl_password, settings.sasl_password_file)
-    if settings.security_protocol.endswith("SSL"):
-        options["ssl_check_hostname"] = settings.ssl_check_hostname
-        options["ssl_password"] = _text(settings.ssl_key_password, settings.ssl_key_password_file)
-        for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
-            path = getattr(settings, name)
-            options[name] = None if path is None else str(path)
-        _context_of(options)
-    return options
+    protocol = settings.security_protocol
+    found: dict[str, Any] = {}
+    if protocol.startswith("SASL_"):
+        found["sasl_mechanism"] = settings.sasl_mechanism
+        found["sasl_plain_username"] = settings.sasl_username
+        found["sasl_plain_password"] = _text(settings.sasl_password, settings.sasl_password_file)
+    if protocol.endswith("SSL"):
+        files = {name: getattr(settings, name) for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile")}
+        found |= {name: None if path is None else str(path) for name, path in files.items()}
+        found["ssl_password"] = _text(settings.ssl_key_password, settings.ssl_key_password_file)
+        found["ssl_check_hostname"] = None if settings.ssl_check_hostname else False
+        _context_of(found)
+    return {"security_protocol": protocol, **{name: value for name, value in found.items() if value is not None}}
 
 
 def _text(secret: Secret | None, file: Path | None) -> HiddenText | None:
@@ -94,7 +98,7 @@ def _context_of(options: Mapping[str, Any]) -> ssl.SSLContext:
     """Make the context as the client makes one for each of its connections, so that renewed files are read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.check_hostname = options.get("ssl_check_hostname", True)
+    context.check_hostname = options.get("ssl_check_hostname") is not False
     authorities, certificate, key = (options.get(name) for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"))
     password = options.get("ssl_password")
     try:
@@ -188,13 +192,14 @@ def _wrap(channel: socket.socket, broker: str, host: str, options: Mapping[str, 
     try:
         return _context_of(options).wrap_socket(channel, server_hostname=host.rstrip("."))
     except ssl.SSLCertVerificationError as error:
-        raise AccessRefused(_why_untrusted(error, broker, host)) from error
+        raise _untrusted(error, broker, host) from error
     except (ssl.SSLEOFError, ConnectionError) as error:
         raise ClosedEarly(f"{broker} closes the connection when TLS begins: {_OTHER_PROTOCOL}") from error
     except ssl.SSLError as error:
         if "ALERT" in _reason(error) and any(word in _reason(error) for word in _OF_CERTIFICATES):
-            raise AccessRefused(_why_not_certified(error, broker, options)) from error
-        raise AccessRefused(f"{broker} does not speak TLS as expected ({_reason(error)}): {_OTHER_PROTOCOL}") from error
+            raise _not_certified(error, broker, options) from error
+        detail = f"{broker} does not speak TLS as expected ({_reason(error)})"
+        raise AccessRefused(detail, remedy=_OTHER_PROTOCOL) from error
 
 
 _OTHER_PROTOCOL: Final = "look whether security_protocol is that of its listener"
@@ -202,31 +207,30 @@ _OF_CERTIFICATES: Final = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE")
 """Alerts by which a broker that speaks TLS 1.2 refuses a client without a certificate that it trusts."""
 
 
-def _why_untrusted(error: ssl.SSLCertVerificationError, broker: str, host: str) -> str:
+def _untrusted(error: ssl.SSLCertVerificationError, broker: str, host: str) -> AccessRefused:
     if error.verify_code in _NAME_CODES:
-        return (
-            f"the certificate of {broker} is not for the name {host} ({error.verify_message}): name the broker in "
-            "--brokers as its certificate does, have it certified for this name, or, on a network that is trusted, "
-            "set ssl_check_hostname to false"
+        return AccessRefused(
+            f"the certificate of {broker} is not for the name {host} ({error.verify_message})",
+            remedy="name the broker in --brokers as its certificate does, have it certified for this name, or, on a "
+            "network that is trusted, set ssl_check_hostname to false",
         )
     if error.verify_code in _TIME_CODES:
-        return f"the certificate of {broker} is not valid now ({error.verify_message}): renew it, or mend the clock"
-    return (
-        f"the certificate of {broker} comes from an authority that is not known here ({error.verify_message}): let "
-        "ssl_cafile name the certificates of the brokers' authority"
+        detail = f"the certificate of {broker} is not valid now ({error.verify_message})"
+        return AccessRefused(detail, remedy="renew it, or mend the clock")
+    return AccessRefused(
+        f"the certificate of {broker} comes from an authority that is not known here ({error.verify_message})",
+        remedy="let ssl_cafile name the certificates of the brokers' authority",
     )
 
 
-def _why_not_certified(error: ssl.SSLError, broker: str, options: Mapping[str, Any]) -> str:
+def _not_certified(error: ssl.SSLError, broker: str, options: Mapping[str, Any]) -> AccessRefused:
     """Explain an alert about certificates; in TLS 1.3 that of the client is judged after the handshake."""
     if options.get("ssl_certfile") is None:
-        return (
-            f"{broker} asks for a certificate of this process ({_reason(error)}): let ssl_certfile and ssl_keyfile "
-            "name one"
-        )
-    return (
-        f"{broker} does not accept the certificate at {options['ssl_certfile']} ({_reason(error)}): have it issued by "
-        "an authority that the broker trusts, and renewed in time"
+        detail = f"{broker} asks for a certificate of this process ({_reason(error)})"
+        return AccessRefused(detail, remedy="let ssl_certfile and ssl_keyfile name one")
+    return AccessRefused(
+        f"{broker} does not accept the certificate at {options['ssl_certfile']} ({_reason(error)})",
+        remedy="have it issued by an authority that the broker trusts, and renewed in time",
     )
 
 
@@ -244,7 +248,7 @@ class _Asking:
             self._channel.sendall(self._protocol.send_bytes())
             while data := self._channel.recv(65_536):
                 if data.startswith(_TLS_ALERT):
-                    raise AccessRefused(f"{self._broker} speaks TLS: set security_protocol to SSL or SASL_SSL")
+                    raise AccessRefused(f"{self._broker} speaks TLS", remedy="set security_protocol to SSL or SASL_SSL")
                 answers = self._protocol.receive_bytes(data)
                 if answers:
                     return answers[0][1]
@@ -252,7 +256,7 @@ class _Asking:
             raise TimeoutError(f"{self._broker} takes a connection but does not answer within {STEP_S:g} s") from None
         except OSError as error:
             if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-                raise AccessRefused(_why_not_certified(error, self._broker, self._options)) from error
+                raise _not_certified(error, self._broker, self._options) from error
             raise self._closed() from error
         raise self._closed()
 
@@ -265,12 +269,12 @@ def _authenticate(asking: _Asking, broker: str, host: str, options: Mapping[str,
     name = options["sasl_mechanism"]
     answer = asking.ask(SaslHandshakeRequest(mechanism=name, version=1))
     if answer.error_code == _UNSUPPORTED_MECHANISM:
-        offered = _names(answer.mechanisms)
-        raise AccessRefused(f"{broker} does not take sasl_mechanism {name}: set it to one of {offered}")
+        offered = ", ".join(sorted(answer.mechanisms))
+        raise AccessRefused(f"{broker} does not take sasl_mechanism {name}", remedy=f"set it to one of {offered}")
     if answer.error_code == _ILLEGAL_STATE:
-        raise AccessRefused(f"{broker} asks for no SASL: set security_protocol to SSL or PLAINTEXT")
+        raise AccessRefused(f"{broker} asks for no SASL", remedy="set security_protocol to SSL or PLAINTEXT")
     if (error := for_code(answer.error_code)) is not NoError:
-        raise AccessRefused(f"{broker} refuses SASL: {error.__name__}")
+        raise AccessRefused(f"{broker} refuses SASL ({error.__name__})", remedy="look at the broker's own log")
     mechanism = get_sasl_mechanism(name)(host=host, **options)
     while not mechanism.is_done():
         answer = asking.ask(SaslAuthenticateRequest(auth_bytes=mechanism.auth_bytes(), version=0))
@@ -284,13 +288,9 @@ def _authenticate(asking: _Asking, broker: str, host: str, options: Mapping[str,
 
 def _not_authenticated(broker: str, options: Mapping[str, Any], reason: str) -> AccessRefused:
     return AccessRefused(
-        f"{broker} does not accept the user {options['sasl_plain_username']} by {options['sasl_mechanism']} "
-        f"({reason}): correct sasl_username and sasl_password, or make the user there"
+        f"{broker} does not accept the user {options['sasl_plain_username']} by {options['sasl_mechanism']} ({reason})",
+        remedy="correct sasl_username and sasl_password, or make the user there",
     )
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -10,12 +10,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
+from kafka.errors import AuthorizationError, InvalidProducerEpochError, KafkaError, ProducerFencedError
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from serving.contract import Positions
 from serving.transport.kafka_clients import Identity, Record, Timing, append_records, identity_of
-from serving.transport.kafka_life import CommitUnanswered, Faults, ProducerReplaced, TransactionFailed
+from serving.transport.kafka_life import (
+    CommitUnanswered,
+    Faults,
+    ProducerReplaced,
+    TransactionFailed,
+    TransactionRefused,
+)
+from serving.transport.kafka_rights import why_refused
 
 _CLIENT_ERRORS: Final = (KafkaError, OSError, ValueError, TypeError, RuntimeError, AssertionError)
 """What the client raises; a broken promise within it is as much a doubt as an answer from the broker."""
@@ -69,6 +76,7 @@ def transact(
 
     Raises:
         TransactionFailed: it did not commit, or may not have.
+        TransactionRefused: nor will the next, for a right is missing.
         CommitUnanswered: the commit was sent and not answered in time.
     """
     try:
@@ -86,6 +94,8 @@ def transact(
         raise
     except (ProducerFencedError, InvalidProducerEpochError) as error:
         raise ProducerReplaced(f"fenced: {_words(error)}") from error
+    except AuthorizationError as error:
+        raise TransactionRefused(why_refused(error, on_topics="Write")) from error
     except _CLIENT_ERRORS as error:
         raise TransactionFailed(_words(error)) from error
 

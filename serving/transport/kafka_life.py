@@ -39,6 +39,10 @@ class ProducerReplaced(TransactionFailed):
     """Another producer of the same transactional id has started, or the transaction took too long."""
 
 
+class TransactionRefused(TransactionFailed, Refused):
+    """The brokers refuse this worker what a transaction does."""
+
+
 class CommitUnanswered(Unable):
     """The broker did not answer a commit in time; only a new process may ask what became of it."""
 

@@ -35,6 +35,7 @@ from serving.transport.kafka_clients import (
 from serving.transport.kafka_guard import Membership, transact, why_stale
 from serving.transport.kafka_life import Faults, LifeOver, PositionGone, Refused, TransactionFailed, WorkerSettings
 from serving.transport.kafka_records import to_message
+from serving.transport.kafka_rights import why_refused
 from serving.transport.kafka_topics import INPUTS_OF, topic_name
 
 
@@ -227,7 +228,9 @@ def _told() -> Iterator[None]:
         yield
     except OffsetOutOfRangeError as error:
         raise PositionGone(str(error)) from error
-    except (SaslAuthenticationFailedError, AuthorizationError) as error:
+    except AuthorizationError as error:
+        raise Refused(why_refused(error)) from error
+    except SaslAuthenticationFailedError as error:
         raise Refused(f"{type(error).__name__}: {error}") from error
     except (KafkaError, OSError) as error:
         raise LifeOver(f"{type(error).__name__}: {error}") from error

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from typing import Any, final
 
 from kafka import TopicPartition
-from kafka.errors import KafkaError, LeaderNotAvailableError, NoError, RetriableError
+from kafka.errors import AuthorizationError, KafkaError, LeaderNotAvailableError, NoError, RetriableError
 
 from policies.errors import Unable
 from serving.contract import Place, Positions
 from serving.transport.kafka import UnableToReachBrokers
 from serving.transport.kafka_clients import Connection, Timing, ask_offsets, close_consumer, open_admin, open_reader
 from serving.transport.kafka_guard import as_offsets
+from serving.transport.kafka_rights import why_refused
 from serving.transport.kafka_topics import TopicsMissing, topic_name
 
 _SCAN_S = 15.0
@@ -36,6 +37,8 @@ def reaching(connection: Connection) -> Iterator[None]:
     """
     try:
         yield
+    except AuthorizationError as error:
+        raise UnableToReachBrokers(f"the brokers refuse this user: {why_refused(error)}") from error
     except (KafkaError, OSError) as error:
         raise UnableToReachBrokers(
             f"the brokers {', '.join(connection.brokers)} do not answer as expected: {type(error).__name__}: {error}"
@@ -219,6 +222,6 @@ def find_domains(topics: set[str], *, prefix: str, last: str, named: Sequence[st
     if missing or not wanted:
         raise TopicsMissing(
             f"expected the topics {', '.join(missing) or topic_name(prefix, 'DOMAIN', last)}, found none of them at "
-            "these brokers; look at --brokers, --prefix and --domain"
+            "these brokers; look at --brokers, --prefix and --domain, and whether this user may describe them"
         )
     return wanted

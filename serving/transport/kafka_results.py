@@ -11,11 +11,14 @@ from typing import Any, Final
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import AuthorizationError, KafkaError
 
 from policies.events import Source
 from serving.contract import Kind, Place, Result
 from serving.log import log
 from serving.transport.kafka_clients import Connection, Timing, ask_offsets, close_consumer, open_reader
+from serving.transport.kafka_life import LifeOver, Refused
+from serving.transport.kafka_rights import why_refused
 
 _SLACK: Final = 1.5
 _EXTRA: Final = 1_000
@@ -48,10 +51,20 @@ def read_back(wanted: Wanted, *, connection: Connection, timing: Timing) -> list
     take.
 
     Raises:
-        KafkaError: the brokers cannot be reached, or refuse.
+        Refused: the brokers do not let this worker read them.
+        LifeOver: the brokers cannot be reached.
     """
     if wanted.count < 1:
         return []
+    try:
+        return _read_back(wanted, connection, timing)
+    except AuthorizationError as error:
+        raise Refused(f"what was decided is read back at a start: {why_refused(error)}") from error
+    except (KafkaError, OSError) as error:
+        raise LifeOver(f"what was decided could not be read back: {type(error).__name__}: {error}") from error
+
+
+def _read_back(wanted: Wanted, connection: Connection, timing: Timing) -> list[Result]:
     ends = _log_ends(wanted.topic, connection, timing)
     reader = open_reader(connection, isolation_level="read_committed", timing=timing)
     try:

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import AuthorizationError, KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError
 from numpy.typing import NDArray
 
 from policies.errors import UsageProblem
 from serving.contract import Kind
 from serving.transport.kafka_clients import Connection, Timing, open_admin
+from serving.transport.kafka_life import Refused
+from serving.transport.kafka_rights import missing
 
 INPUTS_OF: Final[Mapping[str, tuple[str, ...]]] = {"decide": ("requests",), "join": ("decisions", "outcomes")}
 
@@ -66,6 +68,7 @@ def prepare_topics(
 
     Raises:
         TopicsMissing: one is missing and may not be created, or the inputs of a join differ in partitions.
+        Refused: this user may not see one, or not create it.
         KafkaError: the brokers cannot be reached, or refuse.
     """
     admin = open_admin(connection, timing=timing)
@@ -98,10 +101,11 @@ def _prepare_domain(admin: Any, prefix: str, domain: str, loop: str, partition_c
 
 
 def _partitions(admin: Any, names: Sequence[str]) -> dict[str, int]:
-    existing = set(admin.list_topics())
-    present = [name for name in names if name in existing]
-    described = admin.describe_topics(present) if present else []
-    return {topic["name"]: len(topic["partitions"]) for topic in described}
+    described = admin.describe_topics(list(names))  # a topic that this user may not see is named only when asked for
+    hidden = [topic["name"] for topic in described if topic["error_code"] == TopicAuthorizationFailedError.errno]
+    if hidden:
+        raise Refused(missing("Describe", "topic", hidden))
+    return {topic["name"]: len(topic["partitions"]) for topic in described if topic["partitions"]}
 
 
 def _create(admin: Any, names: Sequence[str], partition_count: int) -> None:
@@ -111,6 +115,8 @@ def _create(admin: Any, names: Sequence[str], partition_count: int) -> None:
             admin.create_topics({name: {"num_partitions": partition_count}}, wait_for_metadata=True)
         except TopicAlreadyExistsError:
             continue
+        except AuthorizationError as error:
+            raise Refused(missing("Create", "topic", [name])) from error
         except KafkaError as error:
             raise TopicsMissing(f"the topic {name} could not be created: {error}") from error
 

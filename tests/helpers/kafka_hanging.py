@@ -6,11 +6,12 @@ The remedy is the administrator's (KIP-664): find them, and write the abort mark
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
-from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import AbortTransactionSpec
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import AbortTransactionSpec, ConfigResource, ConfigResourceType
 
 POSITIONS: Final = "__consumer_offsets"
 
@@ -45,3 +46,35 @@ def _hanging(admin: Any, topics: Sequence[str], older_than_s: float) -> list[Any
         and row.last_timestamp < before_ms
         and row.producer_id not in under_way
     ]
+
+
+@contextmanager
+def leaving_unverified(brokers: str) -> Iterator[None]:
+    """Let a broker take records of transactions that their coordinator knows nothing of, as it did before KIP-890."""
+    admin = KafkaAdminClient(bootstrap_servers=brokers)
+    try:
+        _verify(admin, "false")
+        try:
+            yield
+        finally:
+            _verify(admin, "true")
+    finally:
+        admin.close()
+
+
+def _verify(admin: Any, value: str) -> None:
+    settings = {"transaction.partition.verification.enable": value}
+    admin.alter_configs([ConfigResource(ConfigResourceType.BROKER, "1", settings)])
+
+
+def leave_hanging(brokers: str, place: TopicPartition) -> None:
+    """Write in a transaction that its coordinator has never heard of, and go away."""
+    producer = KafkaProducer(bootstrap_servers=brokers, transactional_id=f"{place.topic}-hanging", max_block_ms=10_000)
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.partitions_for(place.topic)
+    producer._transaction_manager._partitions_in_transaction.add(place)
+    producer.send(place.topic, b"{}", partition=place.partition).get(10)
+    producer._sender.force_close()
+    producer._sender.join(5.0)
+    producer._closed = True

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -116,6 +116,11 @@ WAYS: Final = (
     Way(listener="SSL"),
     Way(listener="MUTUAL", has_certificate=True),
 )
+
+
+def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that stand for some settings; an empty one is left out."""
+    return {f"PENSTOCK_{name.upper()}": value for name, value in settings.items() if value}
 
 
 class Secured:

@@ -58,6 +58,10 @@ class Workers:
         self.send(name, signal.SIGTERM)
         return self._running[name].wait(timeout_s)
 
+    def await_end(self, name: str, *, timeout_s: float) -> int:
+        """Wait until a worker ends by itself, and return its exit code."""
+        return self._running[name].wait(timeout_s)
+
     def close(self) -> None:
         for process in self._running.values():
             process.kill()

@@ -5,9 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +22,12 @@ from serving.transport.kafka_access import (
     security_of,
 )
 from tests.helpers.domains import WORKLOADS
-from tests.helpers.kafka_secured import WAYS, Secured, Way, worker_rights
+from tests.helpers.kafka_secured import WAYS, Secured, Way, environment_of, worker_rights
 from tests.helpers.kafka_topics import Topics
 from tests.helpers.kafka_workers import ROOT
 from tests.helpers.kafka_workloads import run
 from tests.helpers.lineups import artifact_of
+from tests.helpers.listening import listening
 
 DOMAIN = "ad_load"
 SCRAM = Way(listener="SASL_SSL", mechanism="SCRAM-SHA-512")
@@ -37,27 +36,6 @@ PLAIN = {"security_protocol": "PLAINTEXT"}
 _MAIN = "import sys; from penstock.main import main; sys.exit(main(sys.argv[1:]))"
 
 on_secured = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("kafka")]
-
-
-@contextmanager
-def listening(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Listen as something that is no broker and treats each connection in its own way."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    channel, _ = server.accept()
-                except OSError:
-                    return
-                with channel:
-                    answer(channel)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
 
 
 class Clock:
@@ -160,7 +138,8 @@ class TestSecured:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        come_in(monkeypatch, secured.settings(way))
+        for name, value in environment_of(secured.settings(way)).items():
+            monkeypatch.setenv(name, value)
         code, served = run(capsys, *serve(topics))
         assert (code, served["decisions"], served["dead_letters"]) == (0, 30, 1)
         code, audited = run(capsys, "audit", *named(topics))
@@ -223,24 +202,16 @@ class TestSecured:
         suffixes = {"ssl_cafile": "pem", "ssl_certfile": "pem", "ssl_keyfile": "key"}
         settings |= {n: str(folder / f"stranger.{s}") for n, s in suffixes.items() if settings.get(n) == "stranger"}
         words = serve(topics) if verb == "serve" else ["audit", *named(topics)]
+        environment = os.environ | environment_of(settings) | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [sys.executable, "-c", _MAIN, *words], env=os.environ | _environment(settings) | {"PYTHONPATH": str(ROOT)},
-            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+            [sys.executable, "-c", _MAIN, *words], env=environment, cwd=ROOT,
+            capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         printed = done.stdout + done.stderr
         assert done.returncode == 4, printed
         assert message in printed
         for secret in (settings.get("sasl_password"), secured.password):
             assert secret is None or secret not in printed
-
-
-def come_in(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str]) -> None:
-    for name, value in _environment(settings).items():
-        monkeypatch.setenv(name, value)
-
-
-def _environment(settings: Mapping[str, str]) -> dict[str, str]:
-    return {f"PENSTOCK_{name.upper()}": value for name, value in settings.items() if value}
 
 
 def named(topics: Topics) -> list[str]:
