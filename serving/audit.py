@@ -78,7 +78,7 @@ class Auditor:
     """Keep account of results and committed positions; results may come in any order."""
 
     def __init__(self, starts: Positions) -> None:
-        self._starts = dict(starts)
+        self._starts, self._topics = dict(starts), {topic for topic, _ in starts}
         self._seen: dict[Place, OffsetSet] = {place: OffsetSet() for place in starts}
         self._checked = dict(starts)
         self.counts: Counter[str] = Counter()
@@ -86,11 +86,15 @@ class Auditor:
         self._doubles: list[Source] = []
 
     def take(self, sources: Iterable[Source]) -> None:
-        """Note results; those that answer another topic are left alone."""
+        """Note results; those that answer another topic are left alone.
+
+        A partition that came since the start is watched from its beginning on, as soon as a result answers it or a
+        position of it is committed, whichever is learned first.
+        """
         offsets: dict[Place, list[int]] = {}
         for source in sources:
             place = source.topic, source.partition
-            if place in self._seen and source.offset >= self._starts[place]:
+            if self._watches(place) and source.offset >= self._starts[place]:
                 offsets.setdefault(place, []).append(source.offset)
         for place, found in offsets.items():
             again = self._seen[place].add(found)
@@ -106,7 +110,7 @@ class Auditor:
         found = {
             place: self._seen[place].holes(self._checked[place], end)
             for place, end in committed.items()
-            if place in self._seen and end > self._checked[place]
+            if self._watches(place) and end > self._checked[place]
         }
         return {place: spans for place, spans in found.items() if spans}
 
@@ -140,6 +144,15 @@ class Auditor:
             first_missing=tuple(islice(self._still_missing(), NAMED)),
             first_double=tuple(self._doubles),
         )
+
+    def _watches(self, place: Place) -> bool:
+        """Say whether a place is audited; one of an audited topic is from now on."""
+        if place[0] not in self._topics:
+            return False
+        if place not in self._seen:
+            self._seen[place] = OffsetSet()
+            self._starts[place] = self._checked[place] = 0
+        return True
 
     def _still_missing(self) -> Iterator[Source]:
         """Yield the requests without a result: below the settled positions no other hole is left."""

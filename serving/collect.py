@@ -46,7 +46,7 @@ class Stream(Protocol):
     """Where records are collected from."""
 
     def begins(self) -> Positions:
-        """Return the first offset that each place to collect still has."""
+        """Return the first offset that each place to collect still has; places that came since are among them."""
 
     def committed(self) -> Positions:
         """Return the committed position of each place that has one."""
@@ -65,11 +65,15 @@ class Stream(Protocol):
 
 
 class Limits(NamedTuple):
-    """Say when a file is full: by rows, by bytes, or, when following, by the age of its first row."""
+    """Say when a file is full: by rows, by bytes, or, when following, by the age of its first row.
+
+    `look_s` is how often one that follows looks for new partitions.
+    """
 
     rows: int = 50_000
     file_bytes: int = FILE_BYTES
     age_s: float = 60.0
+    look_s: float = 30.0
 
 
 @dataclass(kw_only=True)
@@ -103,23 +107,37 @@ class Collector:
         self._stream, self._folder, self._limits = stream, folder, limits
         self._seconds, self._metrics = seconds, metrics
         self._buffers: dict[Place, _Buffer] = {}
+        self._next: dict[Place, int] = {}
         self.collected = Collected()
-        begins, committed = stream.begins(), stream.committed()
-        self._next = {
-            place: where_to_resume(place, self._files(place), begin=begin, committed=committed.get(place))
-            for place, begin in begins.items()
-        }
-        stream.seek(self._next)
+        self._look()
 
     def run(
-        self, *, follow: bool, is_stopped: Callable[[], bool], note: Callable[[], None] = lambda: None
+        self,
+        *,
+        follow: bool,
+        is_stopped: Callable[[], bool],
+        note: Callable[[], None] = lambda: None,
+        tend: Callable[[], int] = lambda: 0,
     ) -> Collected:
-        """Collect to the current end, or until stopped; what was polled is written in either case."""
+        """Collect to the current end, or until stopped; what was polled is written in either case.
+
+        Args:
+            follow: whether to go on beyond the current end.
+            is_stopped: says whether to stop.
+            note: called after each round, to show that it came round.
+            tend: called in each round when following; merges some files and returns how many went.
+
+        Raises:
+            CollectionTorn, RecordsLost: one cannot go on without records missing or twice.
+        """
         while not is_stopped() and (follow or not self._stream.is_at_end()):
             self.take(self._stream.poll())
             note()
             if follow:
                 self._write_old()
+                if self._seconds() - self._looked_s >= self._limits.look_s:
+                    self._look()
+                self.collected.merged += tend()
         for place in list(self._buffers):
             self._write(place)
         return self.collected
@@ -141,6 +159,18 @@ class Collector:
                 buffer.size += len(record.key or b"") + len(record.value or b"")
                 if len(buffer.records) >= self._limits.rows or buffer.size >= self._limits.file_bytes:
                     self._write(place)
+
+    def _look(self) -> None:
+        """Find the places to collect, and where to begin in those that are new."""
+        self._looked_s = self._seconds()
+        new = {place: begin for place, begin in self._stream.begins().items() if place not in self._next}
+        if not new:
+            return
+        committed = self._stream.committed()
+        for place, begin in new.items():
+            self._next[place] = where_to_resume(place, self._files(place), begin=begin, committed=committed.get(place))
+        self._stream.seek(self._next)
+        log("collect partitions", places=", ".join(f"{topic}/{partition}" for topic, partition in sorted(new)))
 
     def _write_old(self) -> None:
         oldest_s = self._seconds() - self._limits.age_s
@@ -207,19 +237,66 @@ def _lost(place: Place, position: int, begin: int) -> RecordsLost:
 def compact(folder: Path, *, now: int) -> int:
     """Merge the files of each partition that begin in the same hour, once that hour is over; return how many went.
 
+    The last file of each partition is left alone until another one follows.
+
     Args:
         folder: of the collector, which must not write at the same time.
         now: microseconds since 1970 in UTC.
     """
+    return sum(_compact_place(place, now=now) for place in _place_folders(folder))
+
+
+def _place_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*/*") if path.is_dir())
+
+
+def _compact_place(place: Path, *, now: int) -> int:
+    """Compact one partition, but for its last file.
+
+    A crash may have left that one without its position, and then it is written again from where it begins: merged into
+    another, it would be there twice.
+    """
+    sweep(place)
     gone = 0
-    for place in sorted(path for path in folder.glob("*/*") if path.is_dir()):
-        sweep(place)
-        for hour, group in groupby(record_files(place), key=lambda file: file.time // _HOUR):
-            files = list(group)
-            if (hour + 1) * _HOUR <= now and len(files) > 1:
-                merge_files(files)
-                gone += len(files) - 1
+    for hour, group in groupby(record_files(place)[:-1], key=lambda file: file.time // _HOUR):
+        files = list(group)
+        if (hour + 1) * _HOUR <= now and len(files) > 1:
+            merge_files(files)
+            gone += len(files) - 1
     return gone
+
+
+@final
+class Compaction:
+    """Compact every hour while a collector goes on, one partition a round, so that nothing waits for long."""
+
+    def __init__(
+        self, folder: Path, *, now: Callable[[], int], seconds: Callable[[], float], every_s: float = 3600.0
+    ) -> None:
+        """Begin at the first step.
+
+        Args:
+            folder: of the collector.
+            now: microseconds since 1970 in UTC.
+            seconds: a monotonic clock.
+            every_s: how long after the beginning of one round the next one begins.
+        """
+        self._folder, self._now, self._seconds, self._every_s = folder, now, seconds, every_s
+        self._next_s = seconds()
+        self._due: list[Path] = []
+
+    def step(self) -> int:
+        """Compact the next partition that is due, and return how many files went."""
+        if self._seconds() >= self._next_s:
+            self._next_s = self._seconds() + self._every_s
+            self._due = _place_folders(self._folder)
+        if not self._due:
+            return 0
+        place = self._due.pop(0)
+        gone = _compact_place(place, now=self._now())
+        if gone:
+            log("merge files", topic=place.parent.name, partition=int(place.name), merged=gone)
+        return gone
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ HELP = "keep decisions and outcomes as Parquet files, join them to feedback"
 DESCRIPTION = """\
 Write the records of decisions and outcomes to OUT/TOPIC/PARTITION/FIRST-OFFSET.parquet, each record once over crashes.
 Its positions are those of the group G-collect. --join folds all that was collected into one log of feedback; without
---brokers it joins what is there. --compact merges the files of each hour that is over."""
+--brokers it joins what is there. --compact merges the files of each hour that is over; with --follow this is done every
+hour, and partitions that are added are collected, too."""
 EXAMPLE = "penstock collect --brokers localhost:9092 --out collected --join feedback.parquet --artifact demo/artifact"
 
 _INPUTS = ("decisions", "outcomes")
@@ -52,9 +53,12 @@ def run(arguments: argparse.Namespace) -> "Report":
         if has_brokers:
             collected = _collect(arguments)
             result |= {"records": dict(collected.records), "files": collected.files}
+            if arguments.follow:
+                result["merged_files"] = collected.merged
             text.append(f"{collected.records.total()} records in {collected.files} files at {arguments.out}")
         if arguments.compact:
-            result["merged_files"] = compact(arguments.out, now=time.time_ns() // 1000)
+            merged = compact(arguments.out, now=time.time_ns() // 1000)
+            result["merged_files"] = result.get("merged_files", 0) + merged
             text.append(f"{result['merged_files']} files merged into others")
         if spec is not None:
             _join(arguments, spec, result, text)
@@ -65,7 +69,7 @@ def _collect(arguments: argparse.Namespace) -> "Collected":
     import time
 
     from penstock.brokers import broker_settings, connect, watched
-    from serving.collect import Collector, Limits
+    from serving.collect import Collector, Compaction, Limits
     from serving.transport.kafka_clients import Timing
     from serving.transport.kafka_reader import find_domains, reading
     from serving.transport.kafka_stream import KafkaStream
@@ -79,7 +83,12 @@ def _collect(arguments: argparse.Namespace) -> "Collected":
         topics = [topic_name(settings.prefix, domain, last) for domain in domains for last in _INPUTS]
         stream = KafkaStream(reader, topics=topics, group=f"{settings.group}-collect")
         collector = Collector(stream, arguments.out, limits=limits, seconds=time.monotonic, metrics=watch.metrics)
-        return collector.run(follow=arguments.follow, is_stopped=watch.stop.is_set, note=watch.progress.come_round)
+        return collector.run(
+            follow=arguments.follow,
+            is_stopped=watch.stop.is_set,
+            note=watch.progress.come_round,
+            tend=Compaction(arguments.out, now=lambda: time.time_ns() // 1000, seconds=time.monotonic).step,
+        )
 
 
 def _spec(arguments: argparse.Namespace) -> "PolicySpec":

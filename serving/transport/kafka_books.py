@@ -5,7 +5,7 @@ from typing import Any, Final, final
 
 import msgspec
 
-from policies.errors import Unable, UsageProblem
+from policies.errors import UsageProblem
 from policies.events import Source
 from serving.contract import Place, Positions
 from serving.offsets import Span, offsets_within
@@ -19,10 +19,6 @@ _CLOCKS_APART_MS: Final = 60_000
 
 class NothingCommitted(UsageProblem):
     """The group to audit has committed nothing."""
-
-
-class PartitionsAdded(Unable):
-    """A topic has more partitions than when the audit began."""
 
 
 class _Echo(msgspec.Struct, gc=False):
@@ -70,16 +66,19 @@ class KafkaBooks:
         return {place: max(begin, since[place]) for place, begin in begins.items()}
 
     def committed(self) -> Positions:
-        """Return the committed position of each partition of requests.
-
-        Raises:
-            PartitionsAdded: there are other partitions than at the start.
-        """
-        if self._find(("requests",)) != self._requests or self._find(_ANSWERS) != self._answers:
-            raise PartitionsAdded("a topic has other partitions than when the audit began; start it again")
+        """Return the committed position of each partition of requests, those that came since the start included."""
+        self._reader.refresh()
+        self._requests = self._find(("requests",))
         return self._reader.committed(self._group, self._requests)
 
     def results(self) -> Iterable[Sequence[Source]]:
+        """Return the sources of all results from the last call's end to where they end now.
+
+        Partitions are looked for after the positions were read: a result whose position is known lies in one of them.
+        """
+        self._reader.refresh()
+        self._answers = self._find(_ANSWERS)
+        self._read = self._reader.begins([place for place in self._answers if place not in self._read]) | self._read
         ends = self._reader.ends(self._answers)
         self._reader.seek(self._read)
         for rows in self._reader.read_to(ends):

@@ -63,6 +63,11 @@ class TopicReader:
         """Return the names of all topics that may be seen."""
         return set(self._reader.topics())
 
+    def refresh(self) -> None:
+        """Learn which partitions there are now; the clients would look again only after minutes."""
+        self._reader.topics()
+        self._log.topics()
+
     def places(self, topic: str) -> list[Place]:
         """Return the partitions of a topic; none where it does not exist."""
         return [(topic, number) for number in sorted(self._reader.partitions_for_topic(topic) or ())]

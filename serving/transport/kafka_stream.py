@@ -10,14 +10,19 @@ from serving.transport.kafka_reader import TopicReader
 
 @final
 class KafkaStream:
-    """Read partitions from the positions of a group that has no members, and commit for it."""
+    """Read partitions from the positions of a group that has no members, and commit for it.
+
+    Partitions and topics that come later are found by `begins`; what was there at the start says where the end is.
+    """
 
     def __init__(self, reader: TopicReader, *, topics: Sequence[str], group: str) -> None:
-        self._reader, self._group = reader, group
-        self._places = [place for topic in topics for place in reader.places(topic)]
+        self._reader, self._group, self._topics = reader, group, list(topics)
+        self._places = self._find()
         self._ends = reader.ends(self._places)
 
     def begins(self) -> Positions:
+        self._reader.refresh()
+        self._places = self._find()
         return self._reader.begins(self._places)
 
     def committed(self) -> Positions:
@@ -35,6 +40,9 @@ class KafkaStream:
 
     def is_at_end(self) -> bool:
         return self._reader.is_at(self._ends)
+
+    def _find(self) -> list[Place]:
+        return [place for topic in self._topics for place in self._reader.places(topic)]
 
 
 def _record(row: Any) -> Record:

@@ -271,6 +271,16 @@ def make_topics(bootstrap: str, partitions: dict[str, int], *, configs: dict[str
         admin.close()
 
 
+def add_partitions(bootstrap: str, counts: dict[str, int]) -> None:
+    """Let topics have so many partitions from now on."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        admin.create_partitions(counts)
+        admin.wait_for_topics(list(counts))
+    finally:
+        admin.close()
+
+
 def _pid_folder() -> Path:
     folder = cache_folder() / "brokers"
     folder.mkdir(parents=True, exist_ok=True)

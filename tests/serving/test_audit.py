@@ -85,6 +85,26 @@ def test_a_rewound_position_settles_nothing_twice() -> None:
     assert (found.requests, found.missing) == (6, 0)
 
 
+NEW: Place = (PLACE[0], 1)
+
+
+def test_a_partition_that_comes_later_is_audited_from_its_beginning() -> None:
+    auditor = Auditor({PLACE: 5})
+    auditor.take(sources([0, 2], place=NEW))
+    auditor.settle({PLACE: 5, NEW: 3}, {NEW: [1]})
+    found = auditor.found(lag=0)
+    assert (found.requests, found.results, found.missing, found.double) == (3, 2, 1, 0)
+    assert found.first_missing == tuple(sources([1], place=NEW))
+
+
+def test_results_of_a_partition_whose_position_was_learned_first_are_late() -> None:
+    auditor = Auditor({PLACE: 5})
+    auditor.settle({NEW: 3}, {NEW: [0, 1, 2]})
+    auditor.take(sources([0, 2], place=NEW))
+    found = auditor.found(lag=0)
+    assert (found.requests, found.late, found.missing, found.double) == (3, 2, 1, 0)
+
+
 def test_the_counts_are_shown_as_metrics() -> None:
     metrics = Metrics(CollectorRegistry())
     rounds = [(4, sources([0, 1, 1])), (6, sources([4]))]

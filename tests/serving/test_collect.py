@@ -14,6 +14,7 @@ from policies.record_files import Record, place_folder, read_records, record_fil
 from serving.collect import (
     CollectionTorn,
     Collector,
+    Compaction,
     Limits,
     NothingCollected,
     RecordsLost,
@@ -181,12 +182,89 @@ def test_a_folder_belongs_to_one_process(tmp_path: Path) -> None:
 
 def test_only_hours_that_are_over_are_compacted(tmp_path: Path) -> None:
     folder = files_of(tmp_path)
-    for offset, time in ((0, 5), (1, HOUR - 1), (2, HOUR), (3, 2 * HOUR), (4, 2 * HOUR + 1)):
+    for offset, time in ((0, 5), (1, HOUR - 1), (2, HOUR), (3, 2 * HOUR), (4, 2 * HOUR + 1), (5, 3 * HOUR)):
         write_records([Record(offset, time, None, b"")], folder=folder)
     assert compact(tmp_path, now=2 * HOUR + 2) == 1
-    assert [(file.first, file.last) for file in record_files(folder)] == [(0, 1), (2, 2), (3, 3), (4, 4)]
+    assert [(file.first, file.last) for file in record_files(folder)] == [(0, 1), (2, 2), (3, 3), (4, 4), (5, 5)]
     assert compact(tmp_path, now=3 * HOUR) == 1
     assert compact(tmp_path, now=3 * HOUR) == 0
+
+
+def test_a_file_whose_position_a_crash_has_lost_is_not_merged_away(tmp_path: Path) -> None:
+    stream = MemoryStream(records(*range(6)))
+    collect(stream, tmp_path, rows=2)
+    stream.position = 4  # the crash came after the last file was written and before its position was kept
+    assert compact(tmp_path, now=9 * HOUR) == 1
+    stream.records += records(6)
+    collect(stream, tmp_path, rows=2)
+    assert [record.offset for record in read_records(files_of(tmp_path))] == list(range(7))
+
+
+def test_compaction_comes_round_every_hour_one_partition_a_step(tmp_path: Path) -> None:
+    for partition in (0, 1):
+        for offset in range(3):
+            write_records(records(offset), folder=place_folder(tmp_path, topic="t", partition=partition))
+    now_s = [0.0]
+    compaction = Compaction(tmp_path, now=lambda: 2 * HOUR, seconds=lambda: now_s[0])
+    assert [compaction.step() for _ in range(3)] == [1, 1, 0]
+    write_records(records(3), folder=place_folder(tmp_path, topic="t", partition=1))
+    now_s[0] = 3599.0
+    assert compaction.step() == 0
+    now_s[0] = 3600.0
+    assert [compaction.step() for _ in range(3)] == [0, 1, 0]
+
+
+class GrowingStream:
+    """Partitions in memory, of which the second is there only after a while."""
+
+    def __init__(self) -> None:
+        self.count, self.kept = 1, dict[Place, int]()
+        self._next: Positions = {}
+
+    def _places(self) -> list[Place]:
+        return [(PLACE[0], number) for number in range(self.count)]
+
+    def begins(self) -> Positions:
+        return dict.fromkeys(self._places(), 0)
+
+    def committed(self) -> Positions:
+        return dict(self.kept)
+
+    def seek(self, positions: Positions) -> None:
+        self._next = dict(positions)
+
+    def poll(self) -> Mapping[Place, Sequence[Record]]:
+        found = {place: records(offset) for place, offset in self._next.items()}
+        self._next = {place: offset + 1 for place, offset in self._next.items()}
+        return found
+
+    def commit(self, positions: Positions) -> None:
+        self.kept |= positions
+
+    def is_at_end(self) -> bool:
+        return False
+
+
+def test_a_partition_that_comes_while_following_is_collected_and_the_others_go_on(tmp_path: Path) -> None:
+    stream, now_s, merged = GrowingStream(), [0.0], iter(range(100))
+    collector = Collector(
+        stream, tmp_path, limits=Limits(rows=3, look_s=10.0), seconds=lambda: now_s[0],
+        metrics=Metrics(CollectorRegistry()),
+    )  # fmt: skip
+
+    def is_stopped() -> bool:
+        now_s[0] += 4.0
+        stream.count = 2
+        return now_s[0] > 30.0
+
+    collected = collector.run(follow=True, is_stopped=is_stopped, tend=lambda: next(merged))
+    kept = [
+        [record.offset for record in read_records(place_folder(tmp_path, topic=PLACE[0], partition=number))]
+        for number in (0, 1)
+    ]
+    assert kept == [list(range(7)), list(range(4))]
+    assert stream.kept == {(PLACE[0], 0): 7, (PLACE[0], 1): 4}
+    assert collected.merged == sum(range(7))
 
 
 def test_collected_files_fold_as_the_stream_does(tmp_path: Path) -> None:

@@ -31,5 +31,6 @@ def test_what_was_collected_is_compacted_and_joined_without_brokers(
     words = ["collect", "--out", str(tmp_path), "--prefix", "p", "--compact", "--join", str(log)]
     assert main([*words, "--artifact", str(artifact_of("ad_load").folder), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["result"]
-    assert (found["merged_files"], found["join"]["rows"], found["join"]["orphans"]) == (5, 6, 0)
+    # The last file stays: it may have to be written again.
+    assert (found["merged_files"], found["join"]["rows"], found["join"]["orphans"]) == (4, 6, 0)
     assert len(read_feedback(log)) == 6

@@ -11,9 +11,14 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
 from penstock.main import main
+from serving.audit import audit
+from serving.transport.kafka_books import KafkaBooks
+from serving.transport.kafka_clients import Timing
+from serving.transport.kafka_reader import reading
 from tests.helpers.domains import WORKLOADS
+from tests.helpers.kafka_broker import add_partitions
 from tests.helpers.kafka_topics import Topics
-from tests.helpers.kafka_workloads import at, decided_topics, run, send
+from tests.helpers.kafka_workloads import at, decide_all, decided_topics, run, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("kafka")]
 
@@ -84,3 +89,31 @@ def test_audit_follows_with_metrics_until_it_is_stopped(bootstrap: str) -> None:
             process.kill()
     assert process.returncode == 3
     assert json.loads(printed)["result"]["double"] == 1
+
+
+def test_audit_follows_partitions_that_are_added(bootstrap: str, capsys: pytest.CaptureFixture[str]) -> None:
+    topics = decided_topics(bootstrap, 20, domain=DOMAIN)
+    first, count = topics.read("decisions")[0], topics.partition_count
+    rounds = iter(range(3))
+
+    def wait() -> bool:
+        number = next(rounds)
+        if number == 0:
+            add_partitions(bootstrap, dict.fromkeys(topics.partitions, count + 1))
+            grown = Topics(bootstrap, domain=DOMAIN, prefix=topics.prefix, partition_count=count + 1)
+            asked = WORKLOADS[DOMAIN]().messages(50)[21:]
+            grown.feed(asked)
+            decide_all(grown, domain=DOMAIN)
+        elif number == 1:
+            again = json.loads(first.value) | {
+                "source": {"topic": topics.name("requests"), "partition": 2, "offset": 0}
+            }
+            send(topics, "decisions", [json.dumps(again).encode()])
+        return number == 2
+
+    connection = Topics.connection(bootstrap)
+    with reading(connection, timing=Timing()) as reader:
+        books = KafkaBooks(reader, prefix=topics.prefix, domains=[DOMAIN], group=f"{topics.prefix}-group")
+        found = audit(books, wait=wait)
+    assert (found.requests, found.missing, found.double) == (50, 0, 1)
+    assert [(one.partition, one.offset) for one in found.first_double] == [(2, 0)]
