@@ -3,12 +3,14 @@
 A broker refuses by a code that names a resource at best. What is missing is said here as an administrator grants it.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 from kafka.errors import (
     AuthorizationError,
     ClusterAuthorizationFailedError,
+    CoordinatorNotAvailableError,
     GroupAuthorizationFailedError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailedError,
@@ -21,6 +23,7 @@ Operation = Literal["Read", "Write", "Describe", "Create"]
 
 _GROUP_REFUSED: Final = GroupAuthorizationFailedError.errno
 _TRANSACTIONS_REFUSED: Final = TransactionalIdAuthorizationFailedError.errno
+_PATIENCE_S: Final = 5.0
 _NOBODY: Final = -1
 """A producer's id and epoch, and a group's generation, that no client has."""
 
@@ -97,8 +100,21 @@ def may_transact(admin: Any, transactional_id: str) -> bool:
 def _may(admin: Any, key: str, kind: CoordinatorType, request: Any, *, refused: int) -> bool:
     run: Callable[..., Any] = admin._manager.run
     try:
-        coordinator = run(admin._find_coordinator_id, key, kind)
+        coordinator = _coordinator(admin, key, kind)
     except (GroupAuthorizationFailedError, TransactionalIdAuthorizationFailedError):
         return False
     answer = run(admin._manager.send, request, coordinator)
     return bool(answer.error_code != refused)
+
+
+def _coordinator(admin: Any, key: str, kind: CoordinatorType) -> int:
+    """Find who answers for a name; at the first question of all, the brokers have yet to make the topic it lies in."""
+    give_up = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            found: int = admin._manager.run(admin._find_coordinator_id, key, kind)
+            return found
+        except CoordinatorNotAvailableError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.1)

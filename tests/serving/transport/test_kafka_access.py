@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from serving.transport.kafka_access import (
     security_of,
 )
 from tests.helpers.domains import WORKLOADS
-from tests.helpers.kafka_secured import WAYS, Secured, Way, environment_of, worker_rights
+from tests.helpers.kafka_secured import WAYS, Secured, Way, environment_of, make_certificates, worker_rights
 from tests.helpers.kafka_topics import Topics
 from tests.helpers.kafka_workers import ROOT
 from tests.helpers.kafka_workloads import run
@@ -86,6 +89,24 @@ def test_what_answers_tls_in_plain_words_is_told() -> None:
 def test_a_connection_that_ends_when_tls_begins_may_be_tried_again() -> None:
     with listening(lambda channel: None) as broker, pytest.raises(ClosedEarly, match="when TLS begins"):
         enter(broker, {"security_protocol": "SSL"}, client_id="c")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl, which makes certificates, is not on the path")
+def test_in_tls_1_2_a_missing_certificate_is_told_when_tls_is_agreed(tmp_path: Path) -> None:
+    made = make_certificates(tmp_path / "made")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(made.folder / "broker.pem")
+    context.load_verify_locations(made.authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def agree(channel: socket.socket) -> None:
+        with suppress(ssl.SSLError):
+            context.wrap_socket(channel, server_side=True)
+
+    options = {"security_protocol": "SSL", "ssl_cafile": str(made.authority)}
+    with listening(agree) as broker, pytest.raises(AccessRefused, match="asks for a certificate of this process"):
+        enter(f"localhost:{broker.rpartition(':')[2]}", options, client_id="c")
 
 
 def test_a_password_is_read_from_its_file_and_shows_nowhere(tmp_path: Path) -> None:
@@ -179,7 +200,7 @@ class TestSecured:
         words += ["--ssl-cafile", str(certificates.authority), "--ssl-key-password-file", str(file)]
         assert run(capsys, *words)[1]["decisions"] == 30
 
-    @pytest.mark.parametrize("verb", ["serve", "audit"])
+    @pytest.mark.parametrize("verb", ["serve", "audit", "doctor"])
     @pytest.mark.parametrize(
         ("way", "changed", "message"),
         [
@@ -201,7 +222,7 @@ class TestSecured:
         folder = secured.certificates.folder
         suffixes = {"ssl_cafile": "pem", "ssl_certfile": "pem", "ssl_keyfile": "key"}
         settings |= {n: str(folder / f"stranger.{s}") for n, s in suffixes.items() if settings.get(n) == "stranger"}
-        words = serve(topics) if verb == "serve" else ["audit", *named(topics)]
+        words = serve(topics) if verb == "serve" else [verb, *named(topics)]
         environment = os.environ | environment_of(settings) | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             [sys.executable, "-c", _MAIN, *words], env=environment, cwd=ROOT,

@@ -1,17 +1,21 @@
 """Rights at a broker with an authorizer: what is missing is named, and what was lost for a while costs nothing."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kafka.errors import (
     ClusterAuthorizationFailedError,
+    CoordinatorNotAvailableError,
     GroupAuthorizationFailedError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailedError,
 )
 
 from penstock.main import main
-from serving.transport.kafka_rights import Operation, why_refused
+from serving.transport.kafka_rights import Operation, may_join, may_transact, why_refused
 from tests.helpers.domains import WORKLOADS
 from tests.helpers.kafka_judge import judge
 from tests.helpers.kafka_secured import Right, Secured, Way, environment_of
@@ -38,6 +42,33 @@ def test_a_refusal_names_the_right_and_how_it_is_granted(error: Exception, on_to
     told = why_refused(error, on_topics=on_topics)
     assert told.startswith(words)
     assert "kafka-acls.sh --add" in told
+
+
+class Coordinated:
+    """An admin client whose coordinator is found at the third question, and answers with one code."""
+
+    def __init__(self, code: int) -> None:
+        self._manager, self._code, self._asked = self, code, 0
+
+    def run(self, ask: Any, *words: Any) -> Any:
+        return ask(*words)
+
+    def _find_coordinator_id(self, key: str, kind: object) -> int:
+        self._asked += 1
+        if self._asked < 3:
+            raise CoordinatorNotAvailableError
+        return 1
+
+    def send(self, request: object, coordinator: int) -> Any:
+        return SimpleNamespace(error_code=self._code)
+
+
+@pytest.mark.parametrize(("may", "refused", "unknown"), [(may_join, 30, 25), (may_transact, 53, 49)])
+def test_a_coordinator_that_is_being_made_is_waited_for_and_its_refusal_told(
+    may: Callable[[Any, str], bool], refused: int, unknown: int
+) -> None:
+    assert may(Coordinated(unknown), "name")
+    assert not may(Coordinated(refused), "name")
 
 
 class Ground:
