@@ -1,7 +1,7 @@
 """What became of each request, counted by a reader outside the group that sees only what is committed."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,13 +52,20 @@ def ends_of(topics: Topics) -> dict[int, int]:
         consumer.close()
 
 
+def counting(topics: Topics, last: str, results: Counter[Source]) -> Iterator[bytes]:
+    """Read one topic of results once, and count them by the source of their request on the way."""
+    for row in topics.rows(last):
+        source = msgspec.json.decode(row.value, type=Echo).source
+        results[source.partition, source.offset] += 1
+        yield row.value
+
+
 def judge(topics: Topics) -> Verdict:
     """Count what all requests of some topics have come to."""
     results: Counter[Source] = Counter()
     for last in ("decisions", "dead-letters"):
-        for row in topics.read(last):
-            source = msgspec.json.decode(row.value, type=Echo).source
-            results[source.partition, source.offset] += 1
+        for _ in counting(topics, last, results):
+            pass
     return verdict(results, ends=ends_of(topics))
 
 

@@ -64,6 +64,10 @@ class Topics:
 
     def read(self, last: str, *, isolation_level: str = "read_committed") -> list[Any]:
         """Read a topic from end to end, each partition in order."""
+        return list(self.rows(last, isolation_level=isolation_level))
+
+    def rows(self, last: str, *, isolation_level: str = "read_committed") -> Iterator[Any]:
+        """Read a topic from end to end, keeping nothing."""
         consumer = KafkaConsumer(
             bootstrap_servers=self.bootstrap,
             isolation_level=isolation_level,
@@ -72,7 +76,7 @@ class Topics:
             fetch_max_wait_ms=20,
         )
         try:
-            return list(_read_all(consumer, self.name(last), self.partition_count))
+            yield from _read_all(consumer, self.name(last), self.partition_count)
         finally:
             consumer.close()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
 from tests.helpers.kafka_topics import Topics
 
@@ -21,17 +22,20 @@ _MAIN = "import sys; from penstock.main import main; sys.exit(main(sys.argv[1:])
 class Workers:
     """Some named workers of one group."""
 
-    def __init__(self, topics: Topics, *, artifact: Path, logs: Path, flags: Sequence[str] = ()) -> None:
+    def __init__(self, topics: Topics, *, logs: Path, artifact: Path | None = None, flags: Sequence[str] = ()) -> None:
+        """Name what decides: an artifact, or flags that do."""
         self.topics, self.group = topics, f"{topics.prefix}-group"
-        self._artifact, self._logs, self._flags = artifact, logs, list(flags)
+        self._logs, self._flags = logs, list(flags)
+        self._decides = [] if artifact is None else ["--artifact", str(artifact)]
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._log_starts: dict[str, int] = {}
+        self._asking: KafkaConsumer | None = None
 
     def start(self, name: str) -> None:
         """Start a worker; a name whose process has ended is a restart."""
         topics = self.topics
         where = ["--brokers", topics.bootstrap, "--prefix", topics.prefix, "--group", self.group, "--instance", name]
-        words = ["serve", "--artifact", str(self._artifact), "--transport", "kafka", *where, *self._flags]
+        words = ["serve", *self._decides, "--transport", "kafka", *where, *self._flags]
         path = {"PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1"}
         with (self._logs / f"{name}.log").open("ab") as log:
             self._log_starts[name] = log.tell()
@@ -66,20 +70,35 @@ class Workers:
         for process in self._running.values():
             process.kill()
             process.wait()
+        self._ask_no_more()
 
     def log(self, name: str) -> str:
         return (self._logs / f"{name}.log").read_text()
 
-    def committed(self) -> int:
-        """Return how many requests the group has committed, over all partitions."""
-        with contextlib.closing(
-            KafkaConsumer(bootstrap_servers=self.topics.bootstrap, group_id=self.group, enable_auto_commit=False)
-        ) as consumer:
-            places = [TopicPartition(self.topics.name("requests"), n) for n in range(self.topics.partition_count)]
-            return sum(consumer.committed(place, timeout_ms=20_000) or 0 for place in places)
+    def committed(self, *, timeout_ms: int = 20_000) -> int:
+        """Return how many requests the group has committed, over all partitions.
 
-    def await_committed(self, count: int, *, timeout_s: float) -> None:
-        """Wait until the group has committed so many requests, starting again workers that have ended."""
+        Raises:
+            KafkaError: no broker answers.
+        """
+        if self._asking is None:
+            self._asking = KafkaConsumer(
+                bootstrap_servers=self.topics.bootstrap, group_id=self.group, enable_auto_commit=False
+            )
+        places = [TopicPartition(self.topics.name("requests"), n) for n in range(self.topics.partition_count)]
+        try:
+            return sum(self._asking.committed(place, timeout_ms=timeout_ms) or 0 for place in places)
+        except KafkaError:
+            self._ask_no_more()
+            raise
+
+    def _ask_no_more(self) -> None:
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.close(autocommit=False, timeout_ms=1_000)
+
+    def await_committed(self, count: int, *, timeout_s: float) -> int:
+        """Wait until the group has committed so many requests, and return how many; who has ended is started again."""
         give_up = time.monotonic() + timeout_s
         while (found := self.committed()) < count:
             if time.monotonic() > give_up:
@@ -88,7 +107,8 @@ class Workers:
             for name, process in list(self._running.items()):
                 if process.poll() is not None:
                     self.start(name)
-            time.sleep(0.2)
+            time.sleep(0.1)
+        return found
 
 
 @contextlib.contextmanager
