@@ -39,7 +39,8 @@ def _hanging(admin: Any, topics: Sequence[str], older_than_s: float) -> list[Any
     }
     before_ms = (time.time() - older_than_s) * 1000
     return [
-        AbortTransactionSpec(place, row.producer_id, row.producer_epoch)
+        # The client's own default for the coordinator's epoch, -1, is refused by the broker as outdated.
+        AbortTransactionSpec(place, row.producer_id, row.producer_epoch, max(0, row.coordinator_epoch))
         for place, state in admin.describe_producers(places).items()
         for row in state.active_producers
         if row.current_transaction_start_offset >= 0
