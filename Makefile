@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 SEEDS ?= 1-6
 TORCH_SOURCE = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 
-.PHONY: setup demo demo-kafka test check bench chaos docs clean
+.PHONY: setup demo demo-kafka test check bench chaos hazards docs clean
 
 setup: $(VENV)/.ready
 
@@ -45,6 +45,9 @@ bench: setup
 chaos: setup
 	$(BIN)/python -m pytest -m chaos
 	$(BIN)/python -m bench.chaos --seeds $(SEEDS)
+
+hazards: setup
+	$(BIN)/python -m bench.hazards
 
 docs: setup
 	$(BIN)/python docs/generate.py

@@ -17,7 +17,9 @@ from msgspec import Meta
 from policies.errors import UsageProblem
 
 PREFIX: Final = "PENSTOCK_"
-NOT_SETTINGS: Final = frozenset({"PENSTOCK_DATA", "PENSTOCK_REQUIRE", "PENSTOCK_TEST_KAFKA"})
+NOT_SETTINGS: Final = frozenset(
+    {"PENSTOCK_DATA", "PENSTOCK_REQUIRE", "PENSTOCK_TEST_KAFKA", "PENSTOCK_TEST_TRANSACTION_VERSION"}
+)
 """Variables of the same prefix that say something else: where tests find data and a broker, and what they require."""
 
 

@@ -23,6 +23,8 @@ from typing import Any, Final
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
+from tests.helpers.kafka_versions import features
+
 POM: Final = Path(__file__).parent.parent / "kafka" / "pom.xml"
 READY_S: Final = 60.0
 _UNWANTED: Final = ("jetty", "jersey", "jakarta", "connect-")
@@ -176,7 +178,7 @@ class KafkaBroker:
 
     def _format(self) -> None:
         (self._folder / "server.properties").write_text(self._properties())
-        command = ["java", *self._java("kafka.tools.StorageTool"), "format", "-t", self._cluster]
+        command = ["java", *self._java("kafka.tools.StorageTool"), "format", "-t", self._cluster, *features()]
         done = subprocess.run(
             [*command, "-c", "server.properties", *self._extras.format_words],
             cwd=self._folder, capture_output=True, text=True, check=False,

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -22,6 +22,7 @@ from tests.contracts.transport_suite import CrashError, answer, requests, settle
 from tests.helpers.kafka_broker import KafkaBroker
 from tests.helpers.kafka_guarded import member_of
 from tests.helpers.kafka_topics import TIMING, Topics
+from tests.helpers.kafka_versions import transaction_version
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("kafka")]
 
@@ -116,7 +117,7 @@ def test_h1_the_documented_loop_commits_without_the_record(topics: Topics) -> No
 
 @pytest.mark.parametrize("moment", ["sent", "before_commit", "commit sent"])
 def test_h2_an_epoch_that_changes_within_a_transaction_rewinds_it(
-    topics: Topics, monkeypatch: pytest.MonkeyPatch, moment: str
+    topics: Topics, monkeypatch: pytest.MonkeyPatch, moment: str, record_property: Callable[[str, object], None]
 ) -> None:
     topics.feed(requests(4))
     bumped: list[str] = []
@@ -137,6 +138,16 @@ def test_h2_an_epoch_that_changes_within_a_transaction_rewinds_it(
         return result
 
     monkeypatch.setattr(manager, "begin_commit", bump_while_the_commit_waits)
+    if moment == "commit sent" and transaction_version() < 2:  # the broker refuses the epoch, as it does a namesake's
+        record_property("seen", "the worker takes it for a namesake and ends; its next start: 0 missing, 0 double")
+        with pytest.raises(NameTaken):
+            transport.settle(batch, answers(batch))
+        transport.close()
+        transport = topics.open(timing=QUICK)
+        settle_all(transport)
+        transport.close()
+        assert set(sources(topics).values()) == {1}
+        return
     settled = transport.settle(batch, answers(batch))
     assert bumped == [moment]
     assert isinstance(settled, Committed if sources(topics) else Rewound)
