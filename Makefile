@@ -7,7 +7,9 @@ ifneq ($(wildcard $(SHARED)),)
 export PENSTOCK_DATA ?= $(SHARED)
 endif
 export ORT_DISABLE_TELEMETRY := 1
+# make chaos SEEDS=1-20 CHAOS='--requests 100000 --rate 4000 --out runs.jsonl' goes on where it was ended.
 SEEDS ?= 1-6
+CHAOS ?=
 TORCH_SOURCE = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 
 .PHONY: setup demo demo-kafka test check bench chaos hazards docs clean
@@ -44,7 +46,7 @@ bench: setup
 
 chaos: setup
 	$(BIN)/python -m pytest -m chaos
-	$(BIN)/python -m bench.chaos --seeds $(SEEDS)
+	$(BIN)/python -m bench.chaos --seeds $(SEEDS) $(CHAOS)
 
 hazards: setup
 	$(BIN)/python -m bench.hazards

@@ -2,35 +2,36 @@
 
 Workers are `penstock serve` processes that reach Apache Kafka through a fault proxy; requests are fed and results are
 read past it. The reader is another client, librdkafka, or where that cannot be installed a plain consumer. A run is
-judged when all requests are committed; one request without a result, or a result too many, fails the run.
+judged when all requests are committed; one request without a result, or a result too many, fails the run. With --out a
+run that was ended goes on where it was when it is started again.
 
-    python -m bench.chaos [--seeds 1,2,3] [--requests 20000] [--rate 1000] [--json]
+    python -m bench.chaos [--seeds 1,2,3] [--requests 50000] [--rate 2500] [--out FILE.jsonl] [--json]
 """
 
 import argparse
 import contextlib
-import json
 import random
+import shlex
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from kafka import KafkaProducer
+import msgspec
 from kafka.errors import KafkaError
 
+from bench.chaos_results import HEADING, Run, append_run, left_of, line, read_runs, revision, summary
 from bench.chaos_schedule import WORKERS, Step, draw
 from bench.children import run_child
 from bench.peers.environment import PeerUnavailable, confluent_python
 from tests.helpers.domains import WORKLOADS
-from tests.helpers.kafka_broker import KafkaBroker, running_broker
+from tests.helpers.kafka_broker import KafkaBroker, drop_topics, running_broker
+from tests.helpers.kafka_feeder import Feeder
 from tests.helpers.kafka_hanging import abort_hanging
 from tests.helpers.kafka_judge import Verdict, ends_of, judge, open_transactions, verdict
 from tests.helpers.kafka_proxy import FaultProxy, Scatter, proxied
@@ -49,22 +50,6 @@ HANGING_S: Final = 40.0
 READER: Final = Path(__file__).parent / "peers" / "committed_sources.py"
 
 
-@dataclass(kw_only=True)
-class Run:
-    """What one seed came to."""
-
-    seed: int
-    verdict: Verdict
-    kills: int
-    pauses: int
-    broker_kills: int
-    faults: int
-    exits: int
-    hanging: int
-    seconds: float
-    hits: dict[str, int] = field(default_factory=dict)
-
-
 def messages(count: int, *, seed: int) -> list[bytes]:
     """Make requests, with some poison among them: no JSON, unknown fields, sent twice, too large."""
     source = random.Random(seed)
@@ -78,38 +63,6 @@ def messages(count: int, *, seed: int) -> list[bytes]:
     for number in source.sample(range(count), 3):
         found[number] = b'{"request_id":"large","pad":"%s"}' % (b"x" * 600_000)
     return found
-
-
-class Feeder(threading.Thread):
-    """Send requests at a steady rate, by a producer made anew each time; what it sends twice is asked twice."""
-
-    def __init__(self, topics: Topics, requests: list[bytes], *, rate: float) -> None:
-        super().__init__(daemon=True)
-        self._topics, self._requests, self._rate = topics, requests, rate
-
-    def run(self) -> None:
-        step = max(1, int(self._rate / 10))
-        begin = time.monotonic()
-        for start in range(0, len(self._requests), step):
-            while not self._feed(self._requests[start : start + step]):
-                time.sleep(0.5)
-            time.sleep(max(0.0, begin + start / self._rate - time.monotonic()))
-
-    def _feed(self, values: list[bytes]) -> bool:
-        try:
-            producer = KafkaProducer(bootstrap_servers=self._topics.bootstrap, bootstrap_timeout_ms=5_000, linger_ms=5)
-            try:
-                futures = [
-                    producer.send(self._topics.name("requests"), value, partition=number % PARTITIONS)
-                    for number, value in enumerate(values)
-                ]
-                for future in futures:
-                    future.get(10)
-            finally:
-                producer.close(timeout=2)
-        except (KafkaError, OSError):
-            return False
-        return True
 
 
 class Chaos:
@@ -153,8 +106,10 @@ class Chaos:
         self._looked = time.monotonic()
         topics = self._workers.topics
         names = [topics.name(last) for last in ("decisions", "dead-letters")]
-        with contextlib.suppress(KafkaError, OSError):
+        try:
             self.done["hanging"] += bool(abort_hanging(topics.bootstrap, topics=names, older_than_s=HANGING_S))
+        except (KafkaError, OSError) as error:  # the broker may be down; the next look is in ten seconds
+            print(f"could not look for hanging transactions: {error!r}", file=sys.stderr, flush=True)
 
     def _do(self, step: Step) -> None:
         self.done[step.event] += 1
@@ -186,14 +141,15 @@ class Chaos:
             self._workers.send(step.worker, signal.SIGTERM)
 
 
-def run(seed: int, *, broker: KafkaBroker, count: int, rate: float, broker_kills: int, logs: Path) -> Run:
+def run(
+    seed: int, *, broker: KafkaBroker, count: int, rate: float, broker_kills: int, worker_flags: str, logs: Path
+) -> Run:
     """Run one seed and judge it; what is not committed when time is up counts as missing."""
     began = time.monotonic()
     topics = Topics(broker.bootstrap, partition_count=PARTITIONS, domain=DOMAIN)
     logs.mkdir(parents=True)
-    flags = ["--brokers", "", "--create-topics"]
     with proxied(broker.front, broker.behind) as proxy:
-        flags[1] = proxy.address
+        flags = ["--brokers", proxy.address, "--create-topics", *shlex.split(worker_flags)]
         with working(topics, artifact=artifact_of(DOMAIN).folder, logs=logs, flags=flags) as workers:
             for name in WORKERS:
                 workers.start(name)
@@ -205,19 +161,23 @@ def run(seed: int, *, broker: KafkaBroker, count: int, rate: float, broker_kills
                 chaos.tend()
                 feeder.join(0.1)
             await_committed(workers, chaos, sum(ends_of(topics).values()), brokers=broker.bootstrap)
-        done = chaos.done
-        return Run(
-            seed=seed,
-            verdict=judged(topics),
-            kills=done["kill"],
-            pauses=done["pause"],
-            broker_kills=done["kill_broker"],
-            faults=proxy.hits.total(),
-            exits=done["exits"],
-            hanging=done["hanging"],
-            seconds=round(time.monotonic() - began, 1),
-            hits=dict(proxy.hits),
-        )
+        found, done = judged(topics), chaos.done
+    if found.is_clean:
+        drop_topics(broker.bootstrap, list(topics.partitions))  # else a long run fills the disk
+    return Run(
+        seed=seed,
+        verdict=found,
+        kills=done["kill"],
+        pauses=done["pause"],
+        broker_kills=done["kill_broker"],
+        faults=proxy.hits.total(),
+        exits=done["exits"],
+        hanging=done["hanging"],
+        seconds=round(time.monotonic() - began, 1),
+        hits=dict(proxy.hits),
+        worker_flags=worker_flags,
+        revision=revision(),
+    )
 
 
 def await_committed(workers: Workers, chaos: Chaos, count: int, *, brokers: str) -> None:
@@ -227,7 +187,7 @@ def await_committed(workers: Workers, chaos: Chaos, count: int, *, brokers: str)
     while found < count and time.monotonic() < give_up:
         chaos.tend()
         with contextlib.suppress(KafkaError, OSError):
-            found = workers.committed()
+            found = workers.committed(timeout_ms=2_000)  # meanwhile nobody tends the workers
         time.sleep(0.3)
     if found < count:
         tails = "\n".join(f"{name}: {workers.log(name)[-2000:]}" for name in WORKERS)
@@ -249,21 +209,30 @@ def judged(topics: Topics) -> Verdict:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="1,2,3", help="seeds, or FIRST-LAST")
-    parser.add_argument("--requests", type=int, default=20_000)
-    parser.add_argument("--rate", type=float, default=1_000.0, help="requests per second")
+    parser.add_argument("--requests", type=int, default=50_000, help="per seed")
+    parser.add_argument("--rate", type=float, default=2_500.0, help="requests per second")
     parser.add_argument("--broker-kills", type=int, default=1, help="SIGKILLs of the broker per seed")
+    parser.add_argument(
+        "--worker-flags",
+        action="append",
+        metavar="FLAGS",
+        help="more flags of `penstock serve`; given several times, seeds take them in turn",
+    )
+    parser.add_argument("--out", type=Path, help="add a line of JSON per seed; seeds that are there are not run again")
     parser.add_argument("--logs", type=Path, help="keep the workers' logs there")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     first, dash, last = arguments.seeds.partition("-")
     seeds = range(int(first), int(last) + 1) if dash else map(int, arguments.seeds.split(","))
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = arguments.logs or Path(scratch)
-        runs = []
-        with running_broker(partial(_make, Path(scratch) / "broker")) as broker:
-            for found in _runs(broker, seeds, arguments, folder):
-                runs.append(found)
-                print(json.dumps(asdict(found)) if arguments.json else line(found), flush=True)
+    runs = read_runs(arguments.out)
+    left = left_of(seeds, runs)
+    if not arguments.json:
+        print("\n".join([HEADING, *map(line, runs)]), flush=True)
+    with tempfile.TemporaryDirectory() as scratch, running_broker(partial(_make, Path(scratch) / "broker")) as broker:
+        for found in _runs(broker, left, arguments, arguments.logs or Path(scratch)):
+            append_run(arguments.out, found)
+            runs.append(found)
+            print(msgspec.json.encode(found).decode() if arguments.json else line(found), flush=True)
     print(summary(runs), file=sys.stderr)
     return 0 if all(found.verdict.is_clean for found in runs) else 1
 
@@ -273,9 +242,8 @@ def _make(folder: Path) -> Path:
     return folder
 
 
-def _runs(broker: KafkaBroker, seeds: Any, arguments: argparse.Namespace, folder: Path) -> Iterator[Run]:
-    if not arguments.json:
-        print(HEADING)
+def _runs(broker: KafkaBroker, seeds: Sequence[int], arguments: argparse.Namespace, folder: Path) -> Iterator[Run]:
+    modes = arguments.worker_flags or [""]
     for seed in seeds:
         yield run(
             seed,
@@ -283,29 +251,11 @@ def _runs(broker: KafkaBroker, seeds: Any, arguments: argparse.Namespace, folder
             count=arguments.requests,
             rate=arguments.rate,
             broker_kills=arguments.broker_kills,
+            worker_flags=modes[seed % len(modes)],
             logs=folder / f"seed-{seed}",
         )
 
 
-HEADING: Final = (
-    "| seed | requests | results | missing | double | SIGKILLs | SIGSTOPs | broker SIGKILLs | proxy faults | exits "
-    "| hanging | s |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
-)
-
-
-def line(found: Run) -> str:
-    """Return a run as a row of the table."""
-    seen = found.verdict
-    cells = [found.seed, seen.requests, seen.results, seen.missing, seen.double, found.kills, found.pauses]
-    cells += [found.broker_kills, found.faults, found.exits, found.hanging]
-    return "| " + " | ".join(map(str, [*cells, found.seconds])) + " |"
-
-
-def summary(runs: list[Run]) -> str:
-    """Return what all runs came to, in one line."""
-    total = {name: sum(getattr(found.verdict, name) for found in runs) for name in ("requests", "missing", "double")}
-    return f"{len(runs)} seeds, {total['requests']} requests: {total['missing']} missing, {total['double']} double"
-
-
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # broker and workers are ended first
     sys.exit(main())

@@ -1,6 +1,6 @@
 from collections import Counter
 
-from bench.chaos import Run, line, messages, summary
+from bench.chaos import messages
 from bench.chaos_schedule import WORKERS, draw
 from tests.helpers.kafka_judge import Verdict, verdict
 
@@ -36,10 +36,3 @@ def test_requests_hold_poison_duplicates_and_oversize() -> None:
     assert messages(400, seed=1) == found
     assert max(map(len, found)) > 524_288
     assert len(set(found)) < 400
-
-
-def test_a_run_is_one_row_of_the_table() -> None:
-    clean = Verdict(requests=5, results=5, missing=0, double=0)
-    run = Run(seed=3, verdict=clean, kills=1, pauses=2, broker_kills=1, faults=4, exits=0, hanging=0, seconds=1.5)
-    assert line(run) == "| 3 | 5 | 5 | 0 | 0 | 1 | 2 | 1 | 4 | 0 | 0 | 1.5 |"
-    assert summary([run, run]) == "2 seeds, 10 requests: 0 missing, 0 double"

@@ -283,6 +283,15 @@ def add_partitions(bootstrap: str, counts: dict[str, int]) -> None:
         admin.close()
 
 
+def drop_topics(bootstrap: str, names: Sequence[str]) -> None:
+    """Delete topics, and with them what they hold on the disk."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        admin.delete_topics(list(names))
+    finally:
+        admin.close()
+
+
 def _pid_folder() -> Path:
     folder = cache_folder() / "brokers"
     folder.mkdir(parents=True, exist_ok=True)
