@@ -1,7 +1,8 @@
 """The catalogue: for each domain what is live, what was before, what runs in shadow or as canary, and the kill switch.
 
 `catalogue.json` is written down whole and read whole; its identity goes into every decision. Changing it is how
-policies are promoted, rolled back and stopped.
+policies are promoted, rolled back and stopped. A process that follows it swaps what decides; which topics it reads, and
+which domains it joins, it learns at its start.
 """
 
 from collections.abc import Mapping
