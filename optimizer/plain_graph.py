@@ -17,6 +17,7 @@ OPSET = 20
 IR_VERSION = 10
 """Opset 20 and IR 10: what onnxruntime 1.26 and newer read, and what every bound of this house was measured with."""
 
+_PARTS = 2.0**23
 _ELEMENTS = {"float64": TensorProto.DOUBLE, "bool": TensorProto.BOOL}
 
 
@@ -32,7 +33,7 @@ def constant_choice_graph(spec: PolicySpec, probabilities: NDArray[np.float64]) 
     """
     share = raised_floor(spec.floor)
     constants = {
-        "table": probabilities.astype(np.float32),
+        "table": _summable(probabilities),
         "kept": np.float32(1 - share),
         "explored": np.float32(share),
         "zero": np.float32(0),
@@ -50,6 +51,12 @@ def constant_choice_graph(spec: PolicySpec, probabilities: NDArray[np.float64]) 
         helper.make_node("Add", ["kept_shares", "explored_shares"], ["probabilities"]),
     ]
     return _choice_graph(spec, nodes, constants)
+
+
+def _summable(probabilities: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Round to multiples of 2⁻²³, so that their sums are exact whatever order a batch adds them in."""
+    rounded = np.round(probabilities * _PARTS) / _PARTS
+    return np.where(probabilities > 0, np.maximum(rounded, 1 / _PARTS), 0.0).astype(np.float32)
 
 
 def constant_quantity_graph(spec: PolicySpec, quantities: NDArray[np.float64]) -> onnx.ModelProto:

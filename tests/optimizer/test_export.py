@@ -27,6 +27,7 @@ from policies.artifact import ArtifactRefused, load_artifact
 from policies.recourse.rounding import rounding_arrays
 from policies.selftest import random_inputs
 from policies.spec import PolicySpec, RecourseSpec
+from tests.helpers.domains import WORKLOADS
 from tests.helpers.policy_specs import ASSIGNMENT, BARE_QUANTITY, CHOICES, OWN_ACTIONS, PLAIN, QUANTITY, scored_graph
 
 _PROVENANCE = {"recipe": "test", "seed": 1}
@@ -176,6 +177,13 @@ def test_constant_probabilities_share_the_mass_of_ineligible_actions(tmp_path: P
     assert found[0] == pytest.approx(0.9 * np.array([0.5, 0.3, 0.2]) + 0.1 / 3, abs=1e-6)
     assert found[1] == pytest.approx([0.9 * 5 / 7 + 0.05, 0, 0.9 * 2 / 7 + 0.05], abs=1e-6)
     assert found[2] == pytest.approx([0, 0, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_constants_of_any_shares_pass_the_gates(seed: int, tmp_path: Path) -> None:
+    spec = WORKLOADS["ad_load"]().spec
+    shares = np.random.default_rng(seed).dirichlet(np.ones(len(spec.actions.ids or ())))
+    export_constant(spec, folder=tmp_path / "made", probabilities=tuple(shares))
 
 
 def test_constants_without_mass_on_eligible_actions_are_uniform_there(tmp_path: Path) -> None:
