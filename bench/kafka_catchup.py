@@ -3,7 +3,8 @@
 The worker is `penstock serve --transport kafka --until-end`; its CPU time is the operating system's, less that of a
 start which finds nothing to decide. Results go through the guarded transaction, full decision records included.
 
-    python -m bench.kafka_catchup [--domain NAME] [--requests N] [--max-batch N ...] [--json]
+    python -m bench.kafka_catchup [--domain NAME] [--requests N] [--max-batch N ...] [--transaction-per-partition]
+        [--json]
 """
 
 import argparse
@@ -14,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.helpers.domains import WORKLOADS
 from tests.helpers.kafka_broker import running_broker
@@ -24,12 +27,14 @@ _MAIN = "import sys; from penstock.main import main; sys.exit(main(sys.argv[1:])
 PARTITIONS = 4
 
 
-def measure(bootstrap: str, *, domain: str, count: int, max_batch: int, folder: Path) -> dict[str, float]:
+def measure(
+    bootstrap: str, *, domain: str, count: int, max_batch: int, folder: Path, flags: Sequence[str]
+) -> dict[str, float]:
     """Feed requests, let one worker decide them, and return what that cost."""
     topics = Topics(bootstrap, partition_count=PARTITIONS, domain=domain)
     topics.feed(WORKLOADS[domain]().messages(count))
-    cpu_s, wall_s = _serve(topics, folder, max_batch)
-    idle_s, _ = _serve(topics, folder, max_batch)
+    cpu_s, wall_s = _serve(topics, folder, max_batch, flags)
+    idle_s, _ = _serve(topics, folder, max_batch, flags)
     return {
         "max_batch": max_batch,
         "requests": count,
@@ -41,10 +46,11 @@ def measure(bootstrap: str, *, domain: str, count: int, max_batch: int, folder: 
     }
 
 
-def _serve(topics: Topics, folder: Path, max_batch: int) -> tuple[float, float]:
+def _serve(topics: Topics, folder: Path, max_batch: int, flags: Sequence[str]) -> tuple[float, float]:
     """Run a worker to the end of its input; return its CPU and wall time in seconds."""
     words = ["serve", "--artifact", str(folder / "artifact"), "--transport", "kafka", "--until-end", "--json"]
     words += ["--brokers", topics.bootstrap, "--prefix", topics.prefix, "--group", topics.prefix, "--instance", "bench"]
+    words += flags
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(
         [sys.executable, "-c", _MAIN, *words],
@@ -62,11 +68,13 @@ def main() -> None:
     parser.add_argument("--domain", choices=sorted(WORKLOADS), default="ad_load")
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--max-batch", type=int, nargs="+", default=[256, 500, 1000])
+    parser.add_argument("--transaction-per-partition", action="store_true")
     parser.add_argument("--json", action="store_true")
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, running_broker(lambda: Path(tempfile.mkdtemp(dir=name))) as broker:
         WORKLOADS[words.domain]().export(Path(name) / "artifact")
-        scope = {"domain": words.domain, "count": words.requests, "folder": Path(name)}
+        scope: dict[str, Any] = {"domain": words.domain, "count": words.requests, "folder": Path(name)}
+        scope["flags"] = ["--transaction-per-partition"] if words.transaction_per_partition else []
         rows = [measure(broker.bootstrap, max_batch=size, **scope) for size in words.max_batch]
     if words.json:
         print(json.dumps(rows))

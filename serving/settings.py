@@ -110,7 +110,11 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         str | None, Meta(description="Stable name of this worker within the group; none takes the host's name")
     ] = None
     transaction_per_partition: Annotated[
-        bool, Meta(description="Whether each partition has its own transactional id, which fences zombies by epoch")
+        bool,
+        Meta(
+            description="Whether each partition has its own transactional id, which fences zombies by epoch; not with "
+            "the join"
+        ),
     ] = False
     create_topics: Annotated[bool, Meta(description="Whether missing topics are created at start")] = False
     topic_partitions: Annotated[
@@ -274,6 +278,11 @@ def _check_together(settings: ServeSettings) -> None:
         raise SettingsRefused("the file transport needs a folder; name one with --dir")
     if settings.transport == "kafka" and not settings.brokers:
         raise SettingsRefused("the kafka transport needs brokers; name them with --brokers HOST:PORT")
+    if settings.transaction_per_partition and "join" in settings.loops:
+        raise SettingsRefused(
+            "transaction_per_partition does not go with the join, which commits positions of several partitions at "
+            "once; run the join in a process of its own without it"
+        )
     _check_brokers(settings)
 
 

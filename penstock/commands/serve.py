@@ -60,7 +60,7 @@ def _add_kafka(parser: argparse.ArgumentParser) -> None:
         "--transaction-per-partition",
         action="store_const",
         const=True,
-        help="fence by partition, not by worker (refused: not in this version)",
+        help="fence by partition, not by worker: a transactional id and a transaction for each (not with the join)",
     )
     parser.add_argument("--create-topics", action="store_const", const=True, help="create topics that are missing")
     add_security(parser)

@@ -256,7 +256,12 @@ class KafkaTransport:
             ) from error
 
     def _check_name(self, error: TransactionFailed, *, elapsed_ms: float) -> None:
-        """Tell a namesake from a transaction that took too long: both fence, and only one of them is a mistake."""
+        """Tell a namesake from a transaction that took too long: both fence, and only one of them is a mistake.
+
+        With a transaction per partition, whoever is given a partition fences the one before it, and names are in no id.
+        """
+        if self._settings.is_per_partition:
+            return
         if isinstance(error, ProducerReplaced) and elapsed_ms < self._settings.timing.transaction_timeout_ms:
             raise NameTaken(
                 f"another worker uses the transactional id {self._settings.transactional_id}; give each worker of a "

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import kafka
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, LeaderNotAvailableError
+from kafka.errors import KafkaError, KafkaTimeoutError, LeaderNotAvailableError
 
 from policies.errors import Unable
 from serving.log import log
@@ -114,10 +114,14 @@ def check_client(producer: KafkaProducer) -> None:
     }
     missing = [name for name, part in parts.items() if part is None]
     if missing:
-        raise UnableToUseClient(
-            f"expected kafka-python 3.0, found {kafka.__version__} without {', '.join(missing)}, which exactly-once "
-            "rests on; install kafka-python>=3.0.12,<3.1"
-        )
+        raise _client_lacks(missing)
+
+
+def _client_lacks(missing: Sequence[str]) -> UnableToUseClient:
+    return UnableToUseClient(
+        f"expected kafka-python 3.0, found {kafka.__version__} without {', '.join(missing)}, which exactly-once "
+        "rests on; install kafka-python>=3.0.12,<3.1"
+    )
 
 
 def check_reachable(connection: Connection, *, timing: Timing) -> None:
@@ -200,10 +204,33 @@ def open_consumer(
 
 
 def _check_consumer(consumer: KafkaConsumer) -> None:
+    if getattr(getattr(consumer, "_coordinator", None), "fetch_committed_offsets", None) is None:
+        close_consumer(consumer)
+        raise _client_lacks(["_coordinator.fetch_committed_offsets"])
     found = {name: consumer.config[name] for name in ("isolation_level", "enable_auto_commit", "value_deserializer")}
     if found != {"isolation_level": "read_committed", "enable_auto_commit": False, "value_deserializer": None}:
         close_consumer(consumer)
         raise UnableToUseClient(f"a consumer must read what is committed and commit nothing by itself, found {found}")
+
+
+def ask_committed(
+    consumer: KafkaConsumer, partitions: Iterable[TopicPartition], *, timeout_ms: int
+) -> dict[TopicPartition, int]:
+    """Ask, in one request, for what the group has committed; partitions without are left out.
+
+    The client's own call takes one partition, so that each unreadable one would have its own wait.
+
+    Raises:
+        KafkaTimeoutError: the brokers do not answer, or a transaction that stays open hides a position.
+        KafkaError: they refuse.
+    """
+    wanted = sorted(partitions)
+    try:
+        found = consumer._coordinator.fetch_committed_offsets(wanted, timeout_ms=timeout_ms)
+    except KafkaTimeoutError as error:
+        log("miss committed positions", level="error", places=len(wanted), waited_ms=timeout_ms)
+        raise KafkaTimeoutError(f"committed positions stayed unreadable for {timeout_ms} ms") from error
+    return {place: int(at.offset) for place, at in found.items()}
 
 
 def open_reader(connection: Connection, *, isolation_level: str, timing: Timing) -> KafkaConsumer:

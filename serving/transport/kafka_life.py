@@ -51,7 +51,9 @@ class CommitUnanswered(Unable):
 class WorkerSettings:
     """Say what one loop of one worker reads and writes.
 
-    `group` is the consumer group; `transactional_id` the name under which this worker fences its former lives.
+    `group` is the consumer group; `transactional_id` the name under which this worker fences its former lives. With
+    `is_per_partition` each partition of the input has a transactional id, a producer and transactions of its own; a
+    worker's name is then in none of them.
     """
 
     connection: Connection
@@ -63,6 +65,7 @@ class WorkerSettings:
     max_batch: int = 256
     batch_bytes: int = BATCH_BYTES
     is_finite: bool = False
+    is_per_partition: bool = False
     timing: Timing = field(default_factory=Timing)
 
 
@@ -76,6 +79,7 @@ class Life(Protocol):
     def fetch(self) -> Mapping[Place, Sequence[Message]]:
         """Wait about a second at most for messages, in order within each place.
 
+        With a transaction per partition they are of one place; what was fetched for others is kept and comes next.
         Where the group has changed, go to what is committed, say so by `take_over`, and return nothing.
 
         Raises:

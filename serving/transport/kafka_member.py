@@ -7,9 +7,9 @@ never mended: whoever doubts it closes it and begins another.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
-from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaProducer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import (
@@ -24,7 +24,9 @@ from kafka.errors import (
 from serving.contract import Message, Place, Positions
 from serving.log import log
 from serving.transport.kafka_clients import (
+    Identity,
     Record,
+    ask_committed,
     ask_offsets,
     close_consumer,
     close_producer,
@@ -34,25 +36,43 @@ from serving.transport.kafka_clients import (
 )
 from serving.transport.kafka_guard import Membership, transact, why_stale
 from serving.transport.kafka_life import Faults, LifeOver, PositionGone, Refused, TransactionFailed, WorkerSettings
+from serving.transport.kafka_producers import Producers
 from serving.transport.kafka_records import to_message
 from serving.transport.kafka_rights import why_refused
 from serving.transport.kafka_topics import INPUTS_OF, topic_name
+from serving.transport.kafka_turns import Turns
+
+
+class OpenedProducer(NamedTuple):
+    """A producer with its id, epoch and lost answers when it was opened."""
+
+    producer: KafkaProducer
+    identity: Identity
 
 
 @final
 class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
-    """Count how often partitions have changed hands; called from the client's thread."""
+    """Count how often partitions have changed hands, and note which have gone; called from the client's thread."""
 
     def __init__(self) -> None:
         self.count = 0
+        self._gone: list[TopicPartition] = []
+
+    def gone(self) -> list[TopicPartition]:
+        """Return the partitions that have gone since this was last asked, even those that have come back."""
+        found = self._gone[:]
+        del self._gone[: len(found)]
+        return found
 
     def on_partitions_revoked(self, revoked: Any) -> None:
+        self._gone += revoked
         self.count += bool(revoked)
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         self.count += bool(assigned)
 
     def on_partitions_lost(self, lost: Any) -> None:
+        self._gone += lost
         self.count += 1
 
 
@@ -74,33 +94,56 @@ class Member:
         """
         self._settings, self._take_over = settings, take_over
         self._ends: dict[TopicPartition, int] = {}
+        self._turns = Turns()
         self.membership: Membership | None = None
         with _told():
             self._open()
 
     @property
     def name(self) -> str:
+        if self._settings.is_per_partition:
+            return str(self.consumer.group_metadata().member_id)
         return ".".join(map(str, self.identity))
+
+    @property
+    def producer(self) -> KafkaProducer:
+        """Return the one producer, where partitions do not have their own."""
+        return self.producers.of({}).producer
+
+    @property
+    def identity(self) -> Identity:
+        """Return what the one producer was when it was opened."""
+        return self.producers.of({}).identity
 
     def fetch(self) -> Mapping[Place, Sequence[Message]]:
         with _told():
-            return {
+            if self._turns and self.present() == self.membership:
+                return self._turns.take()
+            if self._turns:  # positions are past what was kept: they must be read anew even if the group looks the same
+                self._turns.clear()
+                self.membership = None
+            found = {
                 (place.topic, place.partition): [to_message(row) for row in rows]
                 for place, rows in self._poll().items()
             }
+        if not self._settings.is_per_partition:
+            return found
+        self._turns.add(found)
+        return self._turns.take()
 
     def transact(self, records: Sequence[Record], *, positions: Positions, marker: str, faults: Faults) -> None:
         polled, now = self.membership, self.present()
         doubt = "no longer in the group" if polled is None else why_stale(polled, now)
         if polled is None or doubt is not None:
             raise TransactionFailed(doubt)
+        opened = self.producers.of(positions)
         transact(
-            self.producer,
+            opened.producer,
             records,
             positions=positions,
             marker=marker,
             membership=polled,
-            identity=self.identity,
+            identity=opened.identity,
             timing=self._settings.timing,
             faults=faults,
         )
@@ -114,7 +157,7 @@ class Member:
         )
 
     def has_ended(self) -> bool:
-        if not self._settings.is_finite or self.membership is None:
+        if not self._settings.is_finite or self.membership is None or self._turns:
             return False
         with _told():
             return all((self.consumer.position(place) or 0) >= end for place, end in self._ends.items())
@@ -127,9 +170,9 @@ class Member:
             return {}
         with _told():
             ends = ask_offsets(self.consumer.end_offsets, (TopicPartition(*place) for place in committed))
-            reached = dict(committed)
+            reached, kept = dict(committed), set(self._turns)
             for place in reached:
-                if committed[place] == polled[place]:
+                if committed[place] == polled[place] and place not in kept:
                     reached[place] = max(committed[place], self.consumer.position(TopicPartition(*place)) or 0)
         return {tuple(place): max(0, end - reached[tuple(place)]) for place, end in ends.items()}
 
@@ -139,16 +182,15 @@ class Member:
         return found is not None and found.metadata == marker
 
     def close(self, *, leave_ms: int = 2_000) -> None:
-        close_producer(self.producer)
+        self.producers.close()
         close_consumer(self.consumer, timeout_ms=leave_ms)
 
     def _open(self) -> None:
         settings = self._settings
-        self.producer = open_producer(
-            settings.connection, transactional_id=settings.transactional_id, timing=settings.timing
+        self.producers = Producers(
+            settings, open_one=self._open_producer, close_one=lambda opened: close_producer(opened.producer)
         )
         try:
-            self.identity = identity_of(self.producer)
             self.consumer = open_consumer(
                 settings.connection,
                 group=settings.group,
@@ -158,13 +200,18 @@ class Member:
                 assignors=(CooperativeStickyAssignor if settings.loop == "decide" else RangePartitionAssignor,),
             )
         except BaseException:
-            close_producer(self.producer)
+            self.producers.close()
             raise
         try:
             self._join()
         except BaseException:
             self.close(leave_ms=1_000)
             raise
+
+    def _open_producer(self, transactional_id: str) -> OpenedProducer:
+        settings = self._settings
+        producer = open_producer(settings.connection, transactional_id=transactional_id, timing=settings.timing)
+        return OpenedProducer(producer, identity_of(producer))
 
     def _poll(self) -> Mapping[TopicPartition, Sequence[Any]]:
         records: Mapping[TopicPartition, Sequence[Any]] = {}
@@ -199,22 +246,29 @@ class Member:
         return INPUTS_OF[self._settings.loop]
 
     def _move(self, found: Membership) -> None:
-        """Go to the committed positions of the partitions this worker has now."""
-        positions = {place: self._committed(place) for place in found.places}
+        """Go to the committed positions of the partitions this worker has now, once their producers are open."""
+        self._turns.clear()
+        self.producers.take_over(map(_place, found.places), away=map(_place, self._changes.gone()))
+        positions = self._committed(found.places)
         for place, position in positions.items():
             self.consumer.seek(place, position)
         if self._settings.is_finite:
             self._ends = ask_offsets(self.consumer.end_offsets, positions)
         self.membership = found
-        self._take_over({(place.topic, place.partition): position for place, position in positions.items()})
+        self._take_over({_place(place): position for place, position in positions.items()})
         log("take partitions", generation=found.metadata.generation_id, places=_words(found.places))
 
-    def _committed(self, place: TopicPartition) -> int:
+    def _committed(self, places: frozenset[TopicPartition]) -> dict[TopicPartition, int]:
         """Return where to read on: what the group has committed, else the beginning."""
-        # A dead worker's open transaction hides the position until the broker ends it, which it does every 10 s.
+        # A dead worker's open transaction hides positions until the broker ends it, which it does every 10 s.
         timeout_ms = self._settings.timing.transaction_timeout_ms + 15_000
-        committed = self.consumer.committed(place, timeout_ms=timeout_ms)
-        return ask_offsets(self.consumer.beginning_offsets, [place])[place] if committed is None else int(committed)
+        committed = ask_committed(self.consumer, places, timeout_ms=timeout_ms)
+        begins = ask_offsets(self.consumer.beginning_offsets, places - committed.keys())
+        return {place: committed[place] if place in committed else begins[place] for place in sorted(places)}
+
+
+def _place(partition: TopicPartition) -> Place:
+    return partition.topic, partition.partition
 
 
 def _words(places: frozenset[TopicPartition]) -> str:

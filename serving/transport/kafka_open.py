@@ -5,16 +5,11 @@ from collections.abc import Sequence
 
 from kafka.errors import KafkaError
 
-from policies.errors import UsageProblem
 from serving.settings import ServeSettings
 from serving.transport.kafka import KafkaTransport, UnableToReachBrokers
 from serving.transport.kafka_clients import Timing, connection_of
 from serving.transport.kafka_life import WorkerSettings
 from serving.transport.kafka_topics import prepare_topics
-
-
-class ModeMissing(UsageProblem):
-    """A setting asks for a way of working that this version does not have."""
 
 
 def open_kafka_transport(settings: ServeSettings, *, loop: str, domains: Sequence[str]) -> KafkaTransport:
@@ -26,12 +21,9 @@ def open_kafka_transport(settings: ServeSettings, *, loop: str, domains: Sequenc
         domains: whose topics are read and written.
 
     Raises:
-        ModeMissing: a transaction per partition was asked for.
         TopicsMissing: topics are missing and may not be made.
         UnableToReachBrokers: the brokers do not answer, or refuse.
     """
-    if settings.transaction_per_partition:
-        raise ModeMissing("a transaction per partition is not available in this version; leave the setting off")
     worker = worker_settings(settings, loop=loop, domains=domains)
     try:
         partitions = prepare_topics(
@@ -51,6 +43,7 @@ def worker_settings(settings: ServeSettings, *, loop: str, domains: Sequence[str
     """Return the names that one loop of this worker goes by.
 
     The instance is the host's name unless it is set: it must be stable over restarts, for it fences the former self.
+    With a transaction per partition each partition has a transactional id, and the instance is in none.
     """
     group = settings.group if loop == "decide" else f"{settings.group}-{loop}"
     transactional_id = f"{group}-{settings.instance or socket.gethostname()}"
@@ -63,5 +56,6 @@ def worker_settings(settings: ServeSettings, *, loop: str, domains: Sequence[str
         transactional_id=transactional_id,
         max_batch=settings.max_batch,
         is_finite=not settings.follow,
+        is_per_partition=settings.transaction_per_partition,
         timing=Timing(),
     )

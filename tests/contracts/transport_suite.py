@@ -174,7 +174,7 @@ class TransportSuite(ABC):
         transport.settle(batch, results)
         with pytest.raises(ValueError, match="out of turn"):
             transport.settle(batch, results)
-        assert len(self.sources()) == 2
+        assert len(self.sources()) == len(results)
 
     def test_a_rewound_batch_is_polled_again(self) -> None:
         self.feed(requests(3))
@@ -261,7 +261,8 @@ class TransportSuite(ABC):
         place = (held.topic, held.partition)
         settled = first.settle(batch, [], positions={place: held.offset})
         assert isinstance(settled, Committed)
-        assert first.poll().messages == ()
+        while further := first.poll().messages:
+            assert all(message.source.partition != held.partition for message in further)
         first.close()
         again = [message.source for message in self.open(max_batch=8).poll().messages]
         assert held in again

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from kafka import KafkaProducer
+
 from serving.contract import Batch
 from serving.transport.kafka import KafkaTransport
 from serving.transport.kafka_clients import Connection, Timing
@@ -39,6 +41,12 @@ def member_of(transport: object) -> Member:
     assert isinstance(transport, KafkaTransport)
     assert isinstance(transport._life, Member)
     return transport._life
+
+
+def producers_of(transport: object) -> list[KafkaProducer]:
+    """Return the producers of a worker's present life, those of partitions in the order of their names."""
+    opened = member_of(transport).producers._opened
+    return [opened[place].producer for place in sorted(opened, key=str)]
 
 
 def guarded(

@@ -91,6 +91,13 @@ def test_something_to_serve_and_somewhere_to_read_are_needed() -> None:
         read_settings(flags={"artifact": "artifact"})
 
 
+def test_a_transaction_per_partition_does_not_go_with_the_join() -> None:
+    flags = {"transaction_per_partition": True}
+    assert read(flags=flags).transaction_per_partition
+    with pytest.raises(SettingsRefused, match="does not go with the join"):
+        read(flags=flags | {"loops": ("decide", "join")})
+
+
 @pytest.mark.parametrize("content", ["[1]", "{", '"text"'])
 def test_a_file_that_is_no_object_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "settings.json"

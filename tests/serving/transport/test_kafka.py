@@ -5,13 +5,15 @@ from kafka.errors import KafkaTimeoutError
 
 from serving.contract import Kind, Result, Transport
 from tests.contracts.transport_suite import Faults, TransportSuite
-from tests.helpers.kafka_guarded import member_of
+from tests.helpers.kafka_guarded import producers_of
 from tests.helpers.kafka_topics import Topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("kafka")]
 
 
 class TestKafkaTransport(TransportSuite):
+    is_per_partition = False
+
     @pytest.fixture(autouse=True)
     def _topics(self, bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.topics = Topics(bootstrap)
@@ -21,7 +23,7 @@ class TestKafkaTransport(TransportSuite):
         self.topics.feed(values)
 
     def start(self, *, faults: Faults | None, max_batch: int) -> Transport:
-        return self.topics.open(faults=faults, max_batch=max_batch)
+        return self.topics.open(faults=faults, max_batch=max_batch, is_per_partition=self.is_per_partition)
 
     def results(self, kind: Kind) -> Sequence[Result]:
         return self.topics.results(kind)
@@ -30,4 +32,9 @@ class TestKafkaTransport(TransportSuite):
         def hang(timeout: float) -> None:
             raise KafkaTimeoutError("the flush timed out")
 
-        self.monkeypatch.setattr(member_of(transport).producer, "flush", hang)
+        for producer in producers_of(transport):
+            self.monkeypatch.setattr(producer, "flush", hang)
+
+
+class TestKafkaTransportWithATransactionPerPartition(TestKafkaTransport):
+    is_per_partition = True

@@ -8,7 +8,7 @@ import pytest
 from penstock.main import main
 from serving.settings import ServeSettings
 from serving.transport.kafka import UnableToReachBrokers
-from serving.transport.kafka_open import ModeMissing, open_kafka_transport, worker_settings
+from serving.transport.kafka_open import open_kafka_transport, worker_settings
 from tests.helpers.domains import WORKLOADS
 from tests.helpers.kafka_topics import Topics, new_prefix
 from tests.helpers.lineups import artifact_of
@@ -33,12 +33,6 @@ def test_each_loop_has_its_own_group_and_transactional_id() -> None:
 def test_a_worker_without_a_name_has_the_name_of_its_host() -> None:
     worker = worker_settings(ServeSettings(brokers=("b:1",), group="g"), loop="decide", domains=["demo"])
     assert worker.transactional_id == f"g-{socket.gethostname()}"
-
-
-def test_a_way_of_working_that_is_missing_is_said_so() -> None:
-    settings = ServeSettings(brokers=("b:1",), transaction_per_partition=True)
-    with pytest.raises(ModeMissing, match="transaction per partition"):
-        open_kafka_transport(settings, loop="decide", domains=["demo"])
 
 
 def test_brokers_that_are_away_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
