@@ -10,8 +10,9 @@ The join loop holds decisions until their outcomes are in. It settles with expli
 message still held, so that after a crash what it held is read again.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -28,6 +29,10 @@ Place: TypeAlias = tuple[str, int]
 
 Positions: TypeAlias = Mapping[Place, int]
 """For each place, the offset of the first message not yet settled."""
+
+
+Kept = TypeVar("Kept")
+"""What a caller keeps of a result that is read back."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -115,6 +120,31 @@ class Remembers(Protocol):
 
     def assignment(self) -> int:
         """Return a number that changes whenever places have changed hands: what was remembered is then void."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recalled(Generic[Kept]):
+    """Hold what was kept of the last results of some places, oldest first; `is_complete` says whether all were read."""
+
+    found: Mapping[Place, Sequence[Kept]]
+    is_complete: bool
+
+
+@runtime_checkable
+class Recalls(Protocol):
+    """A transport whose results of many places lie together, so that reading back all of them costs as much as one."""
+
+    def recall(
+        self, kind: Kind, *, places: Sequence[Place], count: int, keep: Callable[[Result], Kept]
+    ) -> Recalled[Kept]:
+        """Return the last committed results of one kind for each of some places, at most `count` each.
+
+        Args:
+            kind: of result.
+            places: of one topic.
+            count: for each place.
+            keep: what is kept of a result; the rest of it is let go of while others are read.
+        """
 
 
 @runtime_checkable

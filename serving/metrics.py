@@ -37,6 +37,11 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_clipped_values_total", "counter", "Field values clipped to a bound of the spec while deciding"),
     Declared("penstock_filled_values_total", "counter", "Missing field values filled from the spec while deciding"),
     Declared("penstock_duplicate_requests_total", "counter", "Requests seen before with the same bytes"),
+    Declared(
+        "penstock_incomplete_windows_total",
+        "counter",
+        "Duplicate windows rebuilt without all that is committed, because an open transaction hid results",
+    ),
     Declared("penstock_rewinds_total", "counter", "Batches that were rewound instead of committed", ("loop",)),
     Declared("penstock_artifact_info", "gauge", "1 for each artifact that is loaded", ("domain", "role", "artifact")),
     Declared("penstock_catalogue_info", "gauge", "1 for the catalogue in force", ("catalogue",)),

@@ -12,9 +12,20 @@ from typing import final
 
 from policies.events import Fault, Source
 from serving.catalogue import Lineup
-from serving.contract import Batch, Message, Place, Remembers, Result, Transport
+from serving.contract import (
+    Batch,
+    Measures,
+    Message,
+    Place,
+    Positions,
+    Recalled,
+    Recalls,
+    Remembers,
+    Result,
+    Transport,
+)
 from serving.decide import Ruled, decide
-from serving.duplicates import DEFAULT_WINDOW, DuplicateWindow
+from serving.duplicates import DEFAULT_WINDOW, DuplicateWindow, Known, remember
 from serving.log import log
 from serving.metrics import Metrics
 from serving.receive import Received, receive
@@ -51,8 +62,10 @@ class Pipeline:
         window_size: int = DEFAULT_WINDOW,
     ) -> None:
         self._remembers = transport if isinstance(transport, Remembers) else None
+        self._measures = transport if isinstance(transport, Measures) else None
         self._lineups, self._now, self._seconds, self._metrics = lineups, now, seconds, metrics
         self._window, self._window_size = DuplicateWindow(size=window_size), window_size
+        self._reached: dict[Place, int] = {}
         self._assignment = self._remembers.assignment() if self._remembers else 0
         self._decide_seconds = metrics.histogram("penstock_decide_seconds")
         self._clipped = metrics.counter("penstock_clipped_values_total")
@@ -81,6 +94,8 @@ class Pipeline:
         if self._made is None:
             return
         received, ruled, repeated = self._made
+        self._window.keep()
+        self._reached.update((_PLACE(message), message.source.offset + 1) for message in received.messages)
         for key, count in count_results(received, ruled).items():
             self.totals[key] += count
             self._metrics.counter("penstock_results_total", *key).inc(count)
@@ -93,8 +108,9 @@ class Pipeline:
             self._is_window_off = False
 
     def drop(self) -> None:
-        """Forget the last batch, and with it a window that may hold what was never committed."""
-        self._window.clear()
+        """Forget the last batch: its requests leave the window, which then holds what is committed and no more."""
+        self._window.drop()
+        self._is_window_off = False
         self._made = None
 
     def _answer(self, messages: Sequence[Message], lineup: Lineup) -> list[Result]:
@@ -140,16 +156,39 @@ class Pipeline:
         return places[0] if len(places) == 1 else None
 
     def _check_assignment(self) -> None:
-        if self._remembers is not None and self._remembers.assignment() != self._assignment:
-            self._assignment = self._remembers.assignment()
-            self._window.clear()
+        """Forget partitions that others may have decided in: their position is not where this worker left it."""
+        if self._remembers is None or self._remembers.assignment() == self._assignment:
+            return
+        self._assignment = self._remembers.assignment()
+        committed = self._committed()
+        for place in self._window.places():
+            if place not in committed or committed[place] != self._reached.get(place):
+                self._window.forget(place)
+
+    def _committed(self) -> Positions:
+        return {} if self._measures is None else self._measures.committed()
 
     def _rebuild(self, place: Place) -> None:
-        found: Sequence[Result] = ()
-        if self._remembers is not None:
+        """Read back what a partition has decided; where one scan finds it, that of the others of its topic too."""
+        recalled = self._recall(place)
+        committed = self._committed()
+        for found, decisions in recalled.found.items():
+            self._window.rebuild(found, decisions)
+            self._reached[found] = committed.get(found, -1)
+            log("rebuild duplicate window", topic=found[0], partition=found[1], decisions=len(decisions))
+        if not recalled.is_complete:
+            log("miss decisions in duplicate window", level="error", topic=place[0], places=len(recalled.found))
+            self._metrics.counter("penstock_incomplete_windows_total").inc(len(recalled.found))
+
+    def _recall(self, place: Place) -> Recalled[Known]:
+        if self._remembers is None:
+            return Recalled(found={place: ()}, is_complete=True)
+        if not isinstance(self._remembers, Recalls):
             found = self._remembers.recent_results("decision", place=place, count=self._window_size)
-        self._window.rebuild(place, found)
-        log("rebuild duplicate window", topic=place[0], partition=place[1], decisions=len(found))
+            return Recalled(found={place: list(map(remember, found))}, is_complete=True)
+        beside = [other for other in self._remembers.places() if other[0] == place[0] and other != place]
+        unbuilt = [place, *(other for other in beside if not self._window.is_built(other))]
+        return self._remembers.recall("decision", places=unbuilt, count=self._window_size, keep=remember)
 
     def _name_poison(self, messages: Sequence[Message], lineup: Lineup, error: Exception) -> None:
         """Log which messages cannot be answered even alone; deciding is pure, so trying again does no harm."""

@@ -6,11 +6,24 @@ memory. Lives by kafka-python are in `kafka_member`, their transaction and the l
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 from policies.errors import Unable
-from serving.contract import ANSWERS, Batch, Committed, Kind, Message, Place, Positions, Result, Rewound, check_answers
+from serving.contract import (
+    ANSWERS,
+    Batch,
+    Committed,
+    Kept,
+    Kind,
+    Message,
+    Place,
+    Positions,
+    Recalled,
+    Result,
+    Rewound,
+    check_answers,
+)
 from serving.log import log
 from serving.transport.cursor import STALE, Cursor
 from serving.transport.kafka_life import (
@@ -140,19 +153,17 @@ class KafkaTransport:
         Raises:
             LifeOver: the brokers do not answer, or refuse.
         """
-        position = self._cursor.committed.get(place)
-        if position is not None and kind in ANSWERS:
-            count = min(count, position)  # a message has one answer; at a first start nothing is searched
-        stem, _ = split_topic(place[0])
-        wanted = Wanted(
-            kind=kind,
-            topic=f"{stem}.{self._outputs[kind]}",
-            place=place,
-            count=count,
-            since=since,
-            place_count=self._partitions[place[0]],
-        )
-        return read_back(wanted, connection=self._settings.connection, timing=self._settings.timing)
+        return self._read_back(kind, [place], count=count, since=since, keep=lambda result: result).found[place]
+
+    def recall(
+        self, kind: Kind, *, places: Sequence[Place], count: int, keep: Callable[[Result], Kept]
+    ) -> Recalled[Kept]:
+        """Return what is kept of the last committed results of some places of one topic, in one scan.
+
+        Raises:
+            LifeOver: the brokers do not answer, or refuse.
+        """
+        return self._read_back(kind, places, count=count, keep=keep)
 
     def places(self) -> Sequence[Place]:
         """Return the partitions that the group has given this worker."""
@@ -175,6 +186,22 @@ class KafkaTransport:
         except LifeOver as error:
             log("miss lag", level="warning", reason=str(error))
             return {}
+
+    def _read_back(
+        self, kind: Kind, places: Sequence[Place], *, count: int, keep: Callable[[Result], Kept], since: int = 0
+    ) -> Recalled[Kept]:
+        counts = dict.fromkeys(places, count)
+        if kind in ANSWERS:  # a message has one answer; at a first start nothing is searched
+            counts = {place: min(count, self._cursor.committed.get(place, count)) for place in places}
+        ((topic, _), *_) = places
+        wanted = Wanted(
+            kind=kind,
+            topic=f"{split_topic(topic)[0]}.{self._outputs[kind]}",
+            counts=counts,
+            since=since,
+            place_count=self._partitions[topic],
+        )
+        return read_back(wanted, keep=keep, connection=self._settings.connection, timing=self._settings.timing)
 
     def _transact(self, life: Life, results: Sequence[Result], targets: Positions, marker: str) -> None:
         life.transact(

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from policies.events import Source
 from serving.contract import Result
-from serving.duplicates import Admitted, DuplicateWindow
+from serving.duplicates import Admitted, DuplicateWindow, remember
 
 PLACE = ("requests", 0)
 
 
 def window(size: int, *, decisions: list[Result] | None = None) -> DuplicateWindow:
     made = DuplicateWindow(size=size)
-    made.rebuild(PLACE, decisions or [])
+    made.rebuild(PLACE, map(remember, decisions or []))
     return made
 
 
@@ -88,7 +88,7 @@ def test_batches_and_restarts_do_not_change_what_is_known(
         known, conflicts, decided = window(size), list[int](), list[Result]()
         for start, stop in pairwise(bounds):
             if restart is not None and start >= restart:
-                known.rebuild(PLACE, decided[-size:])
+                known.rebuild(PLACE, map(remember, decided[-size:]))
                 restart = None
             found = known.admit(PLACE, names[start:stop], values[start:stop]).conflicts
             conflicts += [start + place for place in found]
@@ -109,6 +109,35 @@ def test_a_full_window_takes_less_than_two_hundred_bytes_per_decision() -> None:
     for start in range(0, 2 * size, 250):
         ids = [f"request-{number:040d}" for number in range(start, start + 250)]
         known.admit(PLACE, ids, [request(name) for name in ids])
+        known.keep()
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert used / size < 200
+
+
+@given(
+    kept=st.lists(st.sampled_from("abcdef"), max_size=20),
+    dropped=st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=12), max_size=3),
+    after=st.lists(st.sampled_from("abcdefgh"), max_size=20),
+    size=st.integers(1, 8),
+)
+def test_what_is_dropped_leaves_no_trace(
+    kept: list[str], dropped: list[list[str]], after: list[str], size: int
+) -> None:
+    known, untouched = window(size), window(size)
+    for each in (known, untouched):
+        each.admit(PLACE, kept, [request(name, place % 2) for place, name in enumerate(kept)])
+        each.keep()
+    for names in dropped:
+        known.admit(PLACE, names, [request(name, place % 3) for place, name in enumerate(names)])
+    known.drop()
+    values = [request(name, place % 2) for place, name in enumerate(after)]
+    assert known.admit(PLACE, after, values) == untouched.admit(PLACE, after, values)
+    assert vars(known._partitions[PLACE]) == vars(untouched._partitions[PLACE])
+
+
+def test_one_partition_is_forgotten_and_others_stay() -> None:
+    known = window(10)
+    known.rebuild(("requests", 1), [])
+    known.forget(PLACE)
+    assert known.places() == [("requests", 1)]
