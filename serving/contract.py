@@ -36,12 +36,16 @@ Kept = TypeVar("Kept")
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """One message as it was read: its bytes, undecoded, and where they stood."""
+    """One message as it was read: its bytes, undecoded, and where they stood.
+
+    `time_ms` is the message's own timestamp in milliseconds since 1970 UTC, where the transport knows one.
+    """
 
     value: bytes
     source: Source
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+    time_ms: int | None = None
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -49,11 +53,19 @@ class Batch(msgspec.Struct, frozen=True):
 
     `token` belongs to the transport: it is what `settle` needs to tell a batch that is still its own from one that a
     rewind or another worker took away. `is_end` says that a finite input is exhausted; such a batch is empty.
+    `has_more` says that the transport has more messages at hand, so that the next poll need not wait; where it cannot
+    tell, it says no.
     """
 
     messages: tuple[Message, ...]
     token: object = None
     is_end: bool = False
+    has_more: bool = False
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """The earliest timestamp of its messages, where the transport knows them."""
+        return min((message.time_ms for message in self.messages if message.time_ms is not None), default=None)
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):

@@ -1,4 +1,4 @@
-"""The outermost loop: poll, work, settle, until the input or the process is to end.
+"""The outermost loop: wait, poll, work, settle, until the input or the process is to end.
 
 A batch ends committed, or rewound and polled again after a growing wait, or the loop ends with the batch unsettled.
 Nothing is caught here: what a message can do wrong has a reason and a dead letter, so an exception is a defect or a
@@ -12,6 +12,7 @@ from serving.contract import Batch, Committed, Measures, Positions, Result, Rewo
 from serving.health import Progress
 from serving.log import log
 from serving.metrics import Metrics
+from serving.pacing import Pacer
 
 _FIRST_WAIT_S: Final = 0.05
 _LONGEST_WAIT_S: Final = 5.0
@@ -44,7 +45,8 @@ class Stop(Protocol):
 class Loop:
     """Run one kind of work over one transport.
 
-    `stop` ends it after the batch in hand. `seconds` is a monotonic clock, `unix_seconds` the time of day.
+    `stop` ends it after the batch in hand. `seconds` is a monotonic clock, `unix_seconds` the time of day. With a
+    `pacer` it waits before a poll, where the transport knows the messages' timestamps.
     """
 
     def __init__(
@@ -58,18 +60,21 @@ class Loop:
         seconds: Callable[[], float],
         unix_seconds: Callable[[], float],
         lag_interval_s: float = 5.0,
+        pacer: Pacer | None = None,
     ) -> None:
         self._transport, self._work, self._stop = transport, work, stop
         self._progress, self._metrics = progress, metrics
         self._seconds, self._unix_seconds = seconds, unix_seconds
         self._lag_interval_s, self._measured_s = lag_interval_s, -lag_interval_s
-        self._rewinds = 0
+        self._rewinds, self._pacer = 0, pacer
         name = progress.loop
         self._requests = metrics.counter("penstock_requests_total", name)
         self._rewound = metrics.counter("penstock_rewinds_total", name)
         self._came_round = metrics.gauge("penstock_loop_timestamp_seconds", name)
         self._batch_messages = metrics.histogram("penstock_batch_messages")
         self._settle_seconds = metrics.histogram("penstock_settle_seconds")
+        self._commit_age = metrics.histogram("penstock_commit_age_seconds")
+        self._linger = metrics.gauge("penstock_linger_seconds")
 
     def run(self) -> None:
         """Go round until the input ends or `stop` is set; the transport stays open."""
@@ -82,6 +87,8 @@ class Loop:
 
     def go_round(self) -> bool:
         """Poll one batch and settle what comes of it; return False where the input has ended and nothing came of it."""
+        if self._pacer is not None and (wait_s := self._pacer.wait_s()) > 0:
+            self._stop.wait(wait_s)
         batch = self._transport.poll()
         self._progress.come_round()
         self._came_round.set(self._unix_seconds())
@@ -105,7 +112,20 @@ class Loop:
         if batch.messages:
             self._requests.inc(len(batch.messages))
             self._batch_messages.observe(len(batch.messages))
+            self._pace(batch)
         self._show("penstock_committed_offset", settled.positions)
+
+    def _pace(self, batch: Batch) -> None:
+        """See how old the oldest message was when it was committed, and let the next wait follow from it."""
+        oldest_ms = batch.oldest_ms
+        if self._pacer is None or oldest_ms is None:
+            return
+        oldest_s = max(0.0, self._unix_seconds() - oldest_ms / 1000)
+        self._commit_age.observe(oldest_s)
+        self._pacer.note(
+            messages=len(batch.messages), oldest_s=oldest_s, has_more=batch.has_more, now_s=self._seconds()
+        )
+        self._linger.set(self._pacer.wait_s())
 
     def _take_back(self, settled: Rewound) -> None:
         self._work.drop()

@@ -21,6 +21,7 @@ from serving.join import Join
 from serving.log import log
 from serving.loop import Loop
 from serving.metrics import Metrics
+from serving.pacing import Pacer
 from serving.pipeline import Key, Pipeline
 from serving.settings import ServeSettings
 from serving.transport.file import FileTransport
@@ -195,6 +196,7 @@ class Service:
             seconds=self._seconds,
             unix_seconds=lambda: self._now() / _MICROSECONDS,
             lag_interval_s=self._settings.lag_interval_s,
+            pacer=Pacer(target_s=self._settings.latency_target_ms / 1000) if name == "decide" else None,
         )
 
     def _pipeline(self, transport: Transport, lineups: Lineups) -> Pipeline:

@@ -72,6 +72,13 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         tuple[Literal["decide", "join"], ...], Meta(description="Which loops this process runs, each in its own group")
     ] = ("decide",)
     max_batch: Annotated[Count, Meta(description="Messages per batch at most")] = 500
+    latency_target_ms: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Age of a request at its commit that 99 % are to stay below; batches are made larger within it",
+        ),
+    ] = 20.0
     metrics_port: Annotated[
         Port | None, Meta(description="Port of /healthz, /readyz and /metrics; 0 takes a free one; none serves none")
     ] = None

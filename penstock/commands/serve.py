@@ -27,6 +27,7 @@ EXAMPLE = "penstock serve --artifact demo/artifact --transport file --dir queue 
 
 _SETTINGS = (
     *("artifact", "catalogue", "salt_file", "transport", "dir", "loops", "metrics_port", "follow"),
+    "latency_target_ms",
     *("brokers", "prefix", "group", "instance", "transaction_per_partition", "create_topics"),
     *SECURITY,
 )
@@ -43,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser, *, words: Sequence[str]) -> N
     parser.add_argument("--loops", metavar="LOOP,...", type=_names, help="decide, join or both (default: decide)")
     parser.add_argument(
         "--metrics-port", metavar="N", help="serve /healthz, /readyz and /metrics there; 0 takes a free port, printed"
+    )
+    parser.add_argument(
+        "--latency-target-ms",
+        metavar="MS",
+        help="age at its commit that 99 %% of requests are to stay below; larger batches cost less (default: 20)",
     )
     parser.add_argument(
         "--until-end", dest="follow", action="store_const", const=False, help="stop where the inputs end now"

@@ -217,15 +217,20 @@ class KafkaTransport:
         messages: list[Message] = []
         after: dict[Place, int] = {}
         room = self._settings.batch_bytes
+        has_more = life.holds_more()
         for place, rows in sorted(found.items()):
             taken = fitting(rows, room=room) or (() if messages else rows[:1])
             room -= sum(len(row.value) for row in taken)
             if len(taken) < len(rows):
                 life.put_back(place, rows[len(taken)].source.offset)
+                has_more = True
             if taken:
                 messages += taken
                 after[place] = taken[-1].source.offset + 1
-        return Batch(messages=tuple(messages), token=self._cursor.take(after)) if messages else Batch(messages=())
+        if not messages:
+            return Batch(messages=())
+        has_more = has_more or len(messages) >= self._settings.max_batch
+        return Batch(messages=tuple(messages), token=self._cursor.take(after), has_more=has_more)
 
     def _recover(self, error: TransactionFailed, targets: Positions, marker: str) -> Committed | Rewound:
         """Begin another life, and learn from the broker whether the transaction in doubt has committed (H8)."""

@@ -51,9 +51,12 @@ class Timing:
     max_block_ms: int = 15_000
     bootstrap_timeout_ms: int = 15_000
     # Each transaction starts with an answer to try again shortly; the default of 100 ms would be its whole cost (H12).
-    retry_backoff_ms: int = 5
+    retry_backoff_ms: int = 2
     # A shorter poll may return before a rebalance is complete and leave the member without partitions for ever (H7).
     poll_ms: int = 1_000
+    # A poll that returns so soon had its records from an earlier fetch; then what has come since is waited for so long.
+    at_once_ms: int = 1
+    gather_ms: int = 3
     offsets_timeout_ms: int = 5_000
     commit_timeout_ms: int = 8_000
     outage_s: float = 120.0
@@ -204,13 +207,34 @@ def open_consumer(
 
 
 def _check_consumer(consumer: KafkaConsumer) -> None:
-    if getattr(getattr(consumer, "_coordinator", None), "fetch_committed_offsets", None) is None:
+    parts = {
+        "_coordinator.fetch_committed_offsets": getattr(
+            getattr(consumer, "_coordinator", None), "fetch_committed_offsets", None
+        ),
+        "_fetcher.fetch_records": getattr(getattr(consumer, "_fetcher", None), "fetch_records", None),
+    }
+    missing = [name for name, part in parts.items() if part is None]
+    if missing:
         close_consumer(consumer)
-        raise _client_lacks(["_coordinator.fetch_committed_offsets"])
+        raise _client_lacks(missing)
     found = {name: consumer.config[name] for name in ("isolation_level", "enable_auto_commit", "value_deserializer")}
     if found != {"isolation_level": "read_committed", "enable_auto_commit": False, "value_deserializer": None}:
         close_consumer(consumer)
         raise UnableToUseClient(f"a consumer must read what is committed and commit nothing by itself, found {found}")
+
+
+def fetch_more(consumer: KafkaConsumer, *, max_records: int, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Any]]:
+    """Return records that are fetched or come within a short time, without taking part in the group.
+
+    A short poll of the client's own would: one that returns amid a rebalance leaves the member without partitions for
+    ever (H7).
+
+    Raises:
+        KafkaError: a position is gone, or the brokers refuse.
+    """
+    records: Mapping[TopicPartition, Sequence[Any]]
+    records, _ = consumer._fetcher.fetch_records(max_records, timeout_ms=timeout_ms)
+    return records
 
 
 def ask_committed(

@@ -89,6 +89,9 @@ class Life(Protocol):
     def put_back(self, place: Place, offset: int) -> None:
         """Have messages of a place from this offset on fetched again."""
 
+    def holds_more(self) -> bool:
+        """Say whether messages are kept that the next fetch hands out at once."""
+
     def has_ended(self) -> bool:
         """Say whether a finite input is read to where it ended when its partitions were taken over."""
 

@@ -26,6 +26,7 @@ def to_message(row: Any) -> Message:
         Source(topic=row.topic, partition=row.partition, offset=row.offset),
         row.key,
         _carried(headers) if headers else (),
+        row.timestamp,
     )
 
 

@@ -13,6 +13,7 @@ from serving.health import Progress
 from serving.join import Join
 from serving.loop import Loop, Work
 from serving.metrics import Metrics
+from serving.pacing import Pacer
 from serving.pipeline import Pipeline
 from serving.transport.memory import MemoryLog, MemoryTransport
 from serving.watcher import FixedLineup
@@ -62,6 +63,7 @@ def new_loop(
     metrics: Metrics,
     stop: Stop | None = None,
     progress: Progress | None = None,
+    pacer: Pacer | None = None,
 ) -> Loop:
     return Loop(
         transport,
@@ -71,6 +73,7 @@ def new_loop(
         stop=stop or Stop(),
         seconds=clock,
         unix_seconds=clock,
+        pacer=pacer,
     )
 
 

@@ -1,9 +1,12 @@
 from collections.abc import Sequence
+from typing import final
 
+import msgspec
 import pytest
 
 from serving.contract import Batch, Positions, Result
 from serving.health import Progress
+from serving.pacing import Pacer
 from serving.transport.memory import MemoryLog, MemoryTransport, Point
 from tests.contracts.transport_suite import answer, requests
 from tests.helpers.streams import Clock, Stop, new_loop, new_metrics, sample
@@ -102,3 +105,39 @@ def test_a_defect_leaves_the_batch_unsettled() -> None:
     assert log.positions("decide") == {}
     new_loop(MemoryTransport(log), Echo(), clock=clock, metrics=new_metrics()).run()
     assert log.positions("decide") == {("requests", 0): 3}
+
+
+@final
+class Timed:
+    """A memory transport whose messages came when the clock says, so long before they are polled."""
+
+    def __init__(self, log: MemoryLog, *, clock: Clock, age_s: float) -> None:
+        self._inner, self._clock, self._age_s = MemoryTransport(log, max_batch=20), clock, age_s
+        self.settle, self.close = self._inner.settle, self._inner.close
+
+    def poll(self) -> Batch:
+        self._clock.advance(0.01)
+        batch = self._inner.poll()
+        time_ms = round((self._clock() - self._age_s) * 1000)
+        messages = tuple(msgspec.structs.replace(message, time_ms=time_ms) for message in batch.messages)
+        return msgspec.structs.replace(batch, messages=messages)
+
+
+def test_a_wait_before_the_poll_grows_while_commits_are_early_and_is_shown() -> None:
+    clock, metrics, stop = Clock(), new_metrics(), Stop()
+    transport = Timed(fed(6_000), clock=clock, age_s=0.008)
+    new_loop(transport, Echo(), clock=clock, metrics=metrics, stop=stop, pacer=Pacer(target_s=0.02)).run()
+    assert stop.waited == sorted(stop.waited)
+    assert 0.002 <= stop.waited[-1] <= 0.005
+    assert sample(metrics, "penstock_linger_seconds") == stop.waited[-1]
+    assert sample(metrics, "penstock_commit_age_seconds_count") == 300
+    assert sample(metrics, "penstock_commit_age_seconds_sum") == pytest.approx(300 * 0.008, rel=0.07)  # whole ms
+
+
+@pytest.mark.parametrize("age_s", [0.018, None])
+def test_nothing_is_waited_for_when_commits_are_late_or_no_times_are_known(age_s: float | None) -> None:
+    clock, stop = Clock(), Stop()
+    log = fed(6_000)
+    transport = MemoryTransport(log) if age_s is None else Timed(log, clock=clock, age_s=age_s)
+    new_loop(transport, Echo(), clock=clock, metrics=new_metrics(), stop=stop, pacer=Pacer(target_s=0.02)).run()
+    assert stop.waited == []

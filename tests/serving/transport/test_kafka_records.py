@@ -14,7 +14,7 @@ def result(kind: Kind, key: bytes = b"r-1", value: bytes = b"{}", **more: Any) -
 
 
 def row(value: bytes | None, headers: list[tuple[str, bytes | None]] | None = None) -> Any:
-    return SimpleNamespace(topic="t", partition=0, offset=3, key=b"k", value=value, headers=headers or [])
+    return SimpleNamespace(topic="t", partition=0, offset=3, key=b"k", value=value, headers=headers or [], timestamp=7)
 
 
 def test_results_go_beside_the_topic_they_answer_by_their_key() -> None:
@@ -59,7 +59,7 @@ def test_headers_that_make_a_record_too_large_are_left_out_and_then_the_key() ->
 def test_a_record_is_wrapped_with_its_place_and_what_is_passed_on() -> None:
     message = to_message(row(None, [("ce_type", b"a"), ("ce_null", None), ("tracestate", b"b"), ("other", b"c")]))
     assert message.value == b""
-    assert message.source == Source(topic="t", partition=0, offset=3)
+    assert (message.source, message.time_ms) == (Source(topic="t", partition=0, offset=3), 7)
     assert message.headers == (("ce_type", b"a"), ("tracestate", b"b"))
 
 
