@@ -1,15 +1,17 @@
 import dataclasses
 import socket
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from kafka import TopicPartition
-from kafka.errors import LeaderNotAvailableError
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaTimeoutError, LeaderNotAvailableError
 
 from serving.settings import Secret, ServeSettings
 from serving.transport.kafka_clients import (
     Timing,
     UnableToUseClient,
+    ask_committed,
     ask_offsets,
     check_client,
     check_reachable,
@@ -68,3 +70,34 @@ def test_a_partition_without_a_leader_is_an_error_of_kafka_and_not_of_a_dictiona
     assert ask_offsets(client, []) == {}
     with pytest.raises(LeaderNotAvailableError, match="no leader"):
         ask_offsets(client, [here, gone])
+
+
+class Coordinator:
+    """Answers what a group has committed, and counts the requests; without an answer it times out."""
+
+    def __init__(self, positions: dict[TopicPartition, int] | None) -> None:
+        self._positions = positions
+        self.asked: list[list[TopicPartition]] = []
+
+    def fetch_committed_offsets(self, partitions: list[TopicPartition], timeout_ms: int) -> dict[TopicPartition, Any]:
+        self.asked.append(partitions)
+        if self._positions is None:
+            raise KafkaTimeoutError()
+        return {place: OffsetAndMetadata(self._positions[place], "", -1) for place in partitions[:2]}
+
+
+def test_committed_positions_are_asked_for_in_one_request() -> None:
+    places = [TopicPartition("t", number) for number in range(3)]
+    coordinator = Coordinator({place: 10 + place.partition for place in places})
+    found = ask_committed(SimpleNamespace(_coordinator=coordinator), reversed(places), timeout_ms=1)
+    assert found == {places[0]: 10, places[1]: 11}
+    assert coordinator.asked == [places]
+
+
+def test_committed_positions_that_stay_unreadable_raise_the_alarm(caplog: pytest.LogCaptureFixture) -> None:
+    places = [TopicPartition("t", number) for number in range(3)]
+    coordinator = Coordinator(None)
+    with pytest.raises(KafkaTimeoutError, match="unreadable for 7 ms"), caplog.at_level("ERROR"):
+        ask_committed(SimpleNamespace(_coordinator=coordinator), places, timeout_ms=7)
+    assert "miss committed positions" in caplog.text
+    assert len(coordinator.asked) == 1
