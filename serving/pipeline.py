@@ -66,6 +66,7 @@ class Pipeline:
         self._lineups, self._now, self._seconds, self._metrics = lineups, now, seconds, metrics
         self._window, self._window_size = DuplicateWindow(size=window_size), window_size
         self._reached: dict[Place, int] = {}
+        self._passed: dict[Place, int] = {}
         self._assignment = self._remembers.assignment() if self._remembers else 0
         self._decide_seconds = metrics.histogram("penstock_decide_seconds")
         self._clipped = metrics.counter("penstock_clipped_values_total")
@@ -95,7 +96,7 @@ class Pipeline:
             return
         received, ruled, repeated = self._made
         self._window.keep()
-        self._reached.update((_PLACE(message), message.source.offset + 1) for message in received.messages)
+        self._reached.update(self._passed)
         for key, count in count_results(received, ruled).items():
             self.totals[key] += count
             self._metrics.counter("penstock_results_total", *key).inc(count)
@@ -136,14 +137,18 @@ class Pipeline:
         """Turn the rulings on conflicting requests into faults, and return how many requests repeat one."""
         self._check_assignment()
         messages = received.messages
+        self._passed.clear()
         repeated, conflicts = 0, set[int]()
         for place, rows in _decided_by_place(received, ruled, only=self._only_place()):
             if not self._window.is_built(place):
                 self._rebuild(place)
             ids = [received.requests[row].request_id for row in rows]
             admitted = self._window.admit(place, ids, [messages[received.places[row]].value for row in rows])
+            # Dead letters after it may be passed over: a position taken for too early costs a reading, no more.
+            self._passed[place] = messages[received.places[rows[-1]]].source.offset + 1
             repeated += admitted.repeated
             conflicts.update(rows[number] for number in admitted.conflicts)
+        self._passed[_PLACE(messages[-1])] = messages[-1].source.offset + 1
         for row in conflicts:
             ruled.rulings[row] = _CONFLICT
         if conflicts:
