@@ -11,6 +11,7 @@ import struct
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -162,7 +163,7 @@ def _pack(column: list[Any], field: Field, codes: dict[str, int] | None) -> byte
         if field.width > 1:
             if set(map(type, column)) != {list} or set(map(len, column)) != {field.width}:
                 return None
-            column = [number for vector in column for number in vector]
+            column = list(chain.from_iterable(column))
         data = struct.pack(f"{len(column)}d", *column)
     except (TypeError, struct.error, OverflowError):
         return None

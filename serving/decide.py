@@ -56,6 +56,11 @@ def decide(received: Received, lineup: Lineup, *, now: int) -> Ruled:
         None if not a.kill and request.deadline is None else _forced(request, a.kill, now)
         for a, request in zip(assignments, requests, strict=True)
     ]
+    shadowed = [a.shadow for a in assignments]
+    if len(set(map(id, seats))) == 1:
+        part = rule_by_seat(seats[0], requests, salt=lineup.salt, forced=forced)
+        shadows = _shadow(requests, shadowed, lineup)
+        return Ruled(seats=seats, rulings=part.rows, shadows=shadows, clipped=part.clipped, filled=part.filled)
     rulings: list[Ruling | Fault] = [_UNRULED] * len(requests)
     clipped = filled = 0
     for seat, rows in _group(seats):
@@ -64,7 +69,7 @@ def decide(received: Received, lineup: Lineup, *, now: int) -> Ruled:
         clipped, filled = clipped + part.clipped, filled + part.filled
         for row, ruling in zip(rows, part.rows, strict=True):
             rulings[row] = ruling
-    shadows = _shadow(requests, [a.shadow for a in assignments], lineup)
+    shadows = _shadow(requests, shadowed, lineup)
     return Ruled(seats=seats, rulings=rulings, shadows=shadows, clipped=clipped, filled=filled)
 
 
@@ -111,7 +116,7 @@ def rule(
     for row, fault in encoded.faults.items():
         rows[row] = fault
     parts = [Part(policy.spec, bucket, [requests[r] for r in bucket.rows.tolist()]) for bucket in encoded.buckets]
-    drawn = [part for part in parts if any(reasons[row] != "kill" for row in part.bucket.rows.tolist())]
+    drawn = parts if not any(reasons) else [part for part in parts if _is_drawn(part, reasons)]
     proposals = [policy.propose(part.bucket.arrays, part.bucket.mask) for part in drawn]
     if policy.spec.is_quantity:
         for part, proposal in zip(drawn, proposals, strict=True):
@@ -125,6 +130,10 @@ def rule(
             if reason is not None:
                 rows[row] = fall_back(part, place, reason, recourse)
     return Rulings(rows=rows, clipped=encoded.clipped, filled=encoded.filled)
+
+
+def _is_drawn(part: Part, reasons: Sequence[FallbackReason | None]) -> bool:
+    return any(reasons[row] != "kill" for row in part.bucket.rows.tolist())
 
 
 def _set(rows: list[Ruling | Fault], part: Part, rulings: Sequence[Ruling | Fault]) -> None:
@@ -144,8 +153,6 @@ def _forced(request: DecisionRequest, kill: bool, now: int) -> FallbackReason | 
 
 
 def _group(seats: Sequence[Seat]) -> list[tuple[Seat, list[int]]]:
-    if len({id(seat) for seat in seats}) == 1:
-        return [(seats[0], list(range(len(seats))))]
     groups: dict[int, tuple[Seat, list[int]]] = {}
     for row, seat in enumerate(seats):
         groups.setdefault(id(seat), (seat, []))[1].append(row)
@@ -156,7 +163,7 @@ def _shadow(
     requests: Sequence[DecisionRequest], seats: Sequence[Seat | None], lineup: Lineup
 ) -> list[tuple[int, Seat, Ruling]]:
     """Rule once more by the shadow policies; their faults are theirs alone and leave no record."""
-    if all(seat is None for seat in seats):
+    if not any(seats):
         return []
     watched = [(row, seat) for row, seat in enumerate(seats) if seat is not None]
     found: list[tuple[int, Seat, Ruling]] = []

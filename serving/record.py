@@ -79,9 +79,14 @@ class _Writer:
     """Writes decisions of one batch from pieces that are encoded once."""
 
     def __init__(self, *, catalogue: str, now: int) -> None:
-        self._catalogue, self._now = catalogue, now
+        self._catalogue = catalogue
+        self._end = b'},"time":%d}' % now
         self._middles: dict[int, bytes] = {}
-        self._sources: dict[tuple[str, int], bytes] = {}
+        self._topic, self._partition, self._source = (
+            "",
+            -1,
+            b"",
+        )  # of the last message: they come partition by partition
 
     def write(self, message: Message, seat: Seat, ruling: Ruling) -> bytes:
         """Return one decision as a line of JSON."""
@@ -90,12 +95,12 @@ class _Writer:
             middle = self._middles[id(seat)] = self._middle(seat)
         is_plain = ruling.recourse is None and ruling.fallback is None
         tail = _PLAIN if is_plain else _tail(ruling.recourse, ruling.fallback)
-        place = message.source.topic, message.source.partition
-        source = self._sources.get(place)
-        if source is None:
-            source = self._sources[place] = _encode(message.source).rpartition(b":")[0] + b":"
-        end = b'%d},"time":%d}' % (message.source.offset, self._now)
-        return b"".join((_HEAD, compact(message.value), middle, _encode(ruling.choices), tail, source, end))
+        origin = message.source
+        if origin.partition != self._partition or origin.topic != self._topic:
+            self._topic, self._partition = origin.topic, origin.partition
+            self._source = _encode(origin).rpartition(b":")[0] + b":"
+        choices, offset = _encode(ruling.choices), _encode(origin.offset)
+        return b"".join((_HEAD, compact(message.value), middle, choices, tail, self._source, offset, self._end))
 
     def _middle(self, seat: Seat) -> bytes:
         said = {

@@ -1,6 +1,7 @@
 """What crosses the border: Kafka's records become messages, and results become records."""
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 from policies.events import Source
@@ -25,12 +26,12 @@ def to_message(row: Any) -> Message:
         row.value or b"",
         Source(topic=row.topic, partition=row.partition, offset=row.offset),
         row.key,
-        _carried(headers) if headers else (),
+        carried(headers) if headers else (),
         row.timestamp,
     )
 
 
-def _carried(headers: Sequence[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+def carried(headers: Sequence[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
     """Return the headers that results pass on."""
     return tuple((n, v) for n, v in headers if v is not None and (n.startswith("ce_") or n in _CARRIED))
 
@@ -56,19 +57,31 @@ def to_records(
         names: the last part of the topic's name for each kind.
         partitions: how many each topic has.
     """
-    rows_by_topic: dict[str, list[Result]] = {}
-    for result in results:
-        stem, _ = split_topic(result.source.topic)
-        stem = stem or f"{prefix}.{result.key.decode()}"
-        rows_by_topic.setdefault(f"{stem}.{names[result.kind]}", []).append(_fit(result))
-    records = []
-    for topic, rows in rows_by_topic.items():
-        chosen = choose_partitions([row.key for row in rows], partition_count=partitions[topic])
-        records += [
-            Record(topic, partition, row.key, row.value, list(row.headers))
-            for row, partition in zip(rows, chosen, strict=True)
-        ]
+    records: list[Record] = []
+    for topic, rows in _by_topic(results, prefix, names).items():
+        keys = [row.key for row in rows]
+        chosen = choose_partitions(keys, partition_count=partitions[topic])
+        fields = zip(repeat(topic), chosen, keys, [row.value for row in rows], [list(row.headers) for row in rows])
+        # What `Record(...)` does, without a call of Python for each: there are as many as decisions.
+        records += map(tuple.__new__, repeat(Record), fields)
     return records
+
+
+def _by_topic(results: Sequence[Result], prefix: str, names: Mapping[Kind, str]) -> Mapping[str, Sequence[Result]]:
+    """Return results by the topic that they go to, each in a form that a broker takes."""
+    found: dict[str, list[Result]] = {}
+    rows_by_origin: dict[tuple[str, Kind], list[Result]] = {}
+    for result in results:
+        origin = result.source.topic, result.kind
+        rows = rows_by_origin.get(origin)
+        if rows is None:
+            stem, _ = split_topic(origin[0])
+            rows = found.setdefault(f"{stem or f'{prefix}.{result.key.decode()}'}.{names[origin[1]]}", [])
+            if stem:
+                rows_by_origin[origin] = rows
+        is_small = len(result.value) + len(result.key) <= ROOM and not result.headers
+        rows.append(result if is_small else _fit(result))
+    return found
 
 
 def _fit(result: Result) -> Result:

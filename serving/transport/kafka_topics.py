@@ -131,15 +131,23 @@ def choose_partitions(keys: Sequence[bytes], *, partition_count: int) -> list[in
     >>> choose_partitions([b"21", b"foobar"], partition_count=4)
     [0, 2]
     """
+    if len(lengths := set(map(len, keys))) == 1:
+        return _choose(keys, lengths.pop(), partition_count)
     rows_by_length: defaultdict[int, list[int]] = defaultdict(list)
     for row, key in enumerate(keys):
         rows_by_length[len(key)].append(row)
     found = [0] * len(keys)
     for length, rows in rows_by_length.items():
-        hashes = _murmur2([keys[row] for row in rows], length) & np.uint32(0x7FFFFFFF)
-        for row, partition in zip(rows, (hashes % np.uint32(partition_count)).tolist(), strict=True):
+        for row, partition in zip(rows, _choose([keys[row] for row in rows], length, partition_count), strict=True):
             found[row] = partition
     return found
+
+
+def _choose(keys: Sequence[bytes], length: int, partition_count: int) -> list[int]:
+    """Return the partitions of keys that all have one length."""
+    positive = _murmur2(keys, length) & np.uint32(0x7FFFFFFF)
+    chosen: list[int] = (positive % np.uint32(partition_count)).tolist()
+    return chosen
 
 
 _SEED: Final = 0x9747B28C
