@@ -3,8 +3,8 @@
 The worker is `penstock serve --transport kafka --until-end`; its CPU time is the operating system's, less that of a
 start which finds nothing to decide. Results go through the guarded transaction, full decision records included.
 
-    python -m bench.kafka_catchup [--domain NAME] [--requests N] [--max-batch N ...] [--transaction-per-partition]
-        [--json]
+    python -m bench.kafka_catchup [--domain NAME] [--requests N] [--max-batch N ...]
+        [--kafka-client python librdkafka] [--json]
 """
 
 import argparse
@@ -19,23 +19,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.domains import WORKLOADS
+from tests.helpers.domains import WORKLOADS, Workload
 from tests.helpers.kafka_broker import running_broker
 from tests.helpers.kafka_topics import Topics
 
-_MAIN = "import sys; from penstock.main import main; sys.exit(main(sys.argv[1:]))"
+_MAIN = "from penstock.__main__ import enter; enter()"  # as the console script does
 PARTITIONS = 4
 
 
 def measure(
-    bootstrap: str, *, domain: str, count: int, max_batch: int, folder: Path, flags: Sequence[str]
-) -> dict[str, float]:
+    bootstrap: str, *, workload: Workload, count: int, max_batch: int, client: str, folder: Path
+) -> dict[str, float | str]:
     """Feed requests, let one worker decide them, and return what that cost."""
-    topics = Topics(bootstrap, partition_count=PARTITIONS, domain=domain)
-    topics.feed(WORKLOADS[domain]().messages(count))
-    cpu_s, wall_s = _serve(topics, folder, max_batch, flags)
-    idle_s, _ = _serve(topics, folder, max_batch, flags)
+    topics = Topics(bootstrap, partition_count=PARTITIONS, domain=workload.spec.domain)
+    topics.feed(workload.messages(count))
+    cpu_s, wall_s = _serve(topics, folder, max_batch, client)
+    idle_s, _ = _serve(topics, folder, max_batch, client)
     return {
+        "client": client,
         "max_batch": max_batch,
         "requests": count,
         "cpu_s": round(cpu_s, 3),
@@ -46,11 +47,11 @@ def measure(
     }
 
 
-def _serve(topics: Topics, folder: Path, max_batch: int, flags: Sequence[str]) -> tuple[float, float]:
+def _serve(topics: Topics, folder: Path, max_batch: int, client: str) -> tuple[float, float]:
     """Run a worker to the end of its input; return its CPU and wall time in seconds."""
     words = ["serve", "--artifact", str(folder / "artifact"), "--transport", "kafka", "--until-end", "--json"]
     words += ["--brokers", topics.bootstrap, "--prefix", topics.prefix, "--group", topics.prefix, "--instance", "bench"]
-    words += flags
+    words += ["--kafka-client", client]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(
         [sys.executable, "-c", _MAIN, *words],
@@ -68,19 +69,29 @@ def main() -> None:
     parser.add_argument("--domain", choices=sorted(WORKLOADS), default="ad_load")
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--max-batch", type=int, nargs="+", default=[256, 500, 1000])
-    parser.add_argument("--transaction-per-partition", action="store_true")
+    parser.add_argument("--kafka-client", choices=("python", "librdkafka"), nargs="+", default=["python", "librdkafka"])
     parser.add_argument("--json", action="store_true")
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, running_broker(lambda: Path(tempfile.mkdtemp(dir=name))) as broker:
-        WORKLOADS[words.domain]().export(Path(name) / "artifact")
-        scope: dict[str, Any] = {"domain": words.domain, "count": words.requests, "folder": Path(name)}
-        scope["flags"] = ["--transaction-per-partition"] if words.transaction_per_partition else []
-        rows = [measure(broker.bootstrap, max_batch=size, **scope) for size in words.max_batch]
+        workload = WORKLOADS[words.domain]()
+        workload.export(Path(name) / "artifact")
+        rows = [
+            measure(
+                broker.bootstrap,
+                workload=workload,
+                count=words.requests,
+                max_batch=size,
+                client=client,
+                folder=Path(name),
+            )
+            for client in words.kafka_client
+            for size in words.max_batch
+        ]
     if words.json:
         print(json.dumps(rows))
         return
     for row in rows:
-        print(", ".join(f"{key} {value:g}" for key, value in row.items()))
+        print(", ".join(f"{key} {value}" for key, value in row.items()))
 
 
 if __name__ == "__main__":

@@ -111,6 +111,10 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = 1800.0
 
     brokers: Annotated[tuple[str, ...], Meta(description="Kafka brokers, HOST:PORT each")] = ()
+    kafka_client: Annotated[
+        Literal["python", "librdkafka"],
+        Meta(description="Library that workers speak to Kafka by; librdkafka needs the extra of that name"),
+    ] = "python"
     prefix: Annotated[str, Meta(description="First part of all topic names")] = "penstock"
     group: Annotated[str, Meta(description="Consumer group, and first part of the transactional id")] = "penstock"
     instance: Annotated[
@@ -289,6 +293,10 @@ def _check_together(settings: ServeSettings) -> None:
         raise SettingsRefused(
             "transaction_per_partition does not go with the join, which commits positions of several partitions at "
             "once; run the join in a process of its own without it"
+        )
+    if settings.transaction_per_partition and settings.kafka_client == "librdkafka":
+        raise SettingsRefused(
+            "transaction_per_partition goes by kafka_client python alone; leave one of the two settings out"
         )
     _check_brokers(settings)
 

@@ -60,6 +60,7 @@ def test_serving_knows_no_domain_by_name() -> None:
         ("policies/errors.py", "import kafka\n", "Policies never reach"),
         ("serving/receive.py", "import pyarrow\n", "Serving has no Parquet"),
         ("optimizer/solvers/highs.py", "import optimizer.hydrothermal.case\n", "Solvers know no domain"),
+        ("serving/transport/kafka.py", "import confluent_kafka\n", "One transport knows librdkafka"),
         ("policies/feedback.py", "import policies.artifact\n", "Inside policies"),
         ("policies/settle.py", "import policies.gather\n", "Inside policies"),
         ("policies/without_a_place.py", "", "Inside policies"),

@@ -30,6 +30,7 @@ _SETTINGS = (
     "latency_target_ms",
     *("brokers", "prefix", "group", "instance", "transaction_per_partition", "create_topics"),
     *SECURITY,
+    "kafka_client",
 )
 
 
@@ -67,6 +68,11 @@ def _add_kafka(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const=True,
         help="fence by partition, not by worker: a transactional id and a transaction for each (not with the join)",
+    )
+    parser.add_argument(
+        "--kafka-client",
+        choices=("python", "librdkafka"),
+        help="library to speak to Kafka by; librdkafka needs the extra of that name (default: python)",
     )
     parser.add_argument("--create-topics", action="store_const", const=True, help="create topics that are missing")
     add_security(parser)

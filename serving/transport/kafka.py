@@ -27,6 +27,7 @@ from serving.contract import (
 from serving.log import log
 from serving.transport.cursor import STALE, Cursor
 from serving.transport.kafka_life import (
+    BatchStale,
     BeginLife,
     Faults,
     Life,
@@ -134,6 +135,10 @@ class KafkaTransport:
             marker = f"{self._life.name}.{self._transactions}"
             try:
                 self._transact(self._life, results, targets, marker)
+            except BatchStale as error:
+                # Another life would have the whole group change again, and others give up their batches for it.
+                self._take_over({})
+                return Rewound(reason=str(error))
             except TransactionFailed as error:
                 self._check_name(error, elapsed_ms=(time.monotonic() - began) * 1000)
                 return self._recover(error, targets, marker)

@@ -43,6 +43,10 @@ class TransactionRefused(TransactionFailed, Refused):
     """The brokers refuse this worker what a transaction does."""
 
 
+class BatchStale(LifeOver):
+    """The group has changed since the batch was polled: nothing was begun, and the life goes on."""
+
+
 class CommitUnanswered(Unable):
     """The broker did not answer a commit in time; only a new process may ask what became of it."""
 
@@ -105,6 +109,7 @@ class Life(Protocol):
             faults: called between the steps.
 
         Raises:
+            BatchStale: the group has changed since the last fetch, and nothing was begun; the life may go on.
             TransactionFailed: it did not commit, or may not have.
             CommitUnanswered: the commit was sent and not answered in time.
         """

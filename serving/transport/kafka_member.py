@@ -36,7 +36,7 @@ from serving.transport.kafka_clients import (
     open_producer,
 )
 from serving.transport.kafka_guard import Membership, transact, why_stale
-from serving.transport.kafka_life import Faults, LifeOver, PositionGone, Refused, TransactionFailed, WorkerSettings
+from serving.transport.kafka_life import BatchStale, Faults, LifeOver, PositionGone, Refused, WorkerSettings
 from serving.transport.kafka_producers import Producers
 from serving.transport.kafka_records import to_message
 from serving.transport.kafka_rights import why_refused
@@ -139,7 +139,8 @@ class Member:
         polled, now = self.membership, self.present()
         doubt = "no longer in the group" if polled is None else why_stale(polled, now)
         if polled is None or doubt is not None:
-            raise TransactionFailed(doubt)
+            self.membership = None  # so that the next fetch goes to what is committed
+            raise BatchStale(doubt)
         opened = self.producers.of(positions)
         transact(
             opened.producer,

@@ -5,11 +5,17 @@ from collections.abc import Sequence
 
 from kafka.errors import KafkaError
 
+from policies.errors import Unable
 from serving.settings import ServeSettings
 from serving.transport.kafka import KafkaTransport, UnableToReachBrokers
 from serving.transport.kafka_clients import Timing, connection_of
-from serving.transport.kafka_life import WorkerSettings
+from serving.transport.kafka_life import BeginLife, WorkerSettings
+from serving.transport.kafka_member import Member
 from serving.transport.kafka_topics import prepare_topics
+
+
+class ClientMissing(Unable):
+    """The client library that a setting asks for is not installed."""
 
 
 def open_kafka_transport(settings: ServeSettings, *, loop: str, domains: Sequence[str]) -> KafkaTransport:
@@ -21,9 +27,11 @@ def open_kafka_transport(settings: ServeSettings, *, loop: str, domains: Sequenc
         domains: whose topics are read and written.
 
     Raises:
+        ClientMissing: the client library that was asked for is not installed.
         TopicsMissing: topics are missing and may not be made.
         UnableToReachBrokers: the brokers do not answer, or refuse.
     """
+    begin_life = life_by(settings.kafka_client)
     worker = worker_settings(settings, loop=loop, domains=domains)
     try:
         partitions = prepare_topics(
@@ -36,7 +44,27 @@ def open_kafka_transport(settings: ServeSettings, *, loop: str, domains: Sequenc
         )
     except (KafkaError, OSError) as error:
         raise UnableToReachBrokers(f"the brokers {', '.join(settings.brokers)} do not answer: {error}") from error
-    return KafkaTransport(worker, partitions=partitions)
+    return KafkaTransport(worker, partitions=partitions, begin_life=begin_life)
+
+
+def life_by(client: str) -> BeginLife:
+    """Return how a life begins by a client library, `python` or `librdkafka`; the latter is an extra.
+
+    Raises:
+        ClientMissing: it is not installed.
+    """
+    if client == "python":
+        return Member
+    try:
+        from serving.transport.librdkafka import LibrdkafkaLife
+    except ModuleNotFoundError as error:
+        if error.name != "confluent_kafka":
+            raise
+        raise ClientMissing(
+            "kafka_client librdkafka needs the package confluent-kafka, which is not installed; install it with "
+            "pip install 'penstock[librdkafka]', or set kafka_client to python"
+        ) from error
+    return LibrdkafkaLife
 
 
 def worker_settings(settings: ServeSettings, *, loop: str, domains: Sequence[str]) -> WorkerSettings:

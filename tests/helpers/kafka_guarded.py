@@ -12,6 +12,8 @@ from serving.transport.kafka import KafkaTransport
 from serving.transport.kafka_clients import Connection, Timing
 from serving.transport.kafka_life import Faults
 from serving.transport.kafka_member import Member
+from serving.transport.kafka_open import life_by
+from serving.transport.librdkafka import LibrdkafkaLife
 from tests.contracts.transport_suite import answer, settle_all
 from tests.helpers.kafka_topics import Topics
 
@@ -49,6 +51,16 @@ def producers_of(transport: object) -> list[KafkaProducer]:
     return [opened[place].producer for place in sorted(opened, key=str)]
 
 
+CLIENTS: Final = ("python", "librdkafka")
+
+
+def life_of(transport: object) -> Member | LibrdkafkaLife:
+    """Return the present life of a worker by either library."""
+    assert isinstance(transport, KafkaTransport)
+    assert isinstance(transport._life, Member | LibrdkafkaLife)
+    return transport._life
+
+
 def guarded(
     topics: Topics,
     brokers: str,
@@ -56,14 +68,16 @@ def guarded(
     name: str = "guarded",
     timing: Timing = QUICK,
     faults: Faults | None = None,
+    client: str = "python",
     **more: Any,
 ) -> KafkaTransport:
-    """Open a guarded worker that reaches the broker by an address."""
+    """Open a guarded worker that reaches the broker by an address, through one of the client libraries."""
     settings = topics.settings(instance=name, timing=timing, **more)
     connection = Connection(brokers=(brokers,), client_id=name)
     return KafkaTransport(
         dataclasses.replace(settings, connection=connection),
         partitions=topics.partitions,
+        begin_life=life_by(client),
         faults=faults or (lambda step: None),
     )
 

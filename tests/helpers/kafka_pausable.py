@@ -1,10 +1,11 @@
 """One worker as a process that says "sent" in the midst of a transaction, where a test stops it.
 
-python -m tests.helpers.kafka_pausable (naive|guarded) HOST:PORT PREFIX
+python -m tests.helpers.kafka_pausable (naive|guarded|librdkafka) HOST:PORT PREFIX
 """
 
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -42,10 +43,10 @@ def be_naive(topics: Topics) -> None:
     loop.close()
 
 
-def be_guarded(topics: Topics) -> None:
+def be_guarded(topics: Topics, *, client: str = "python") -> None:
     """Work to the end of the input."""
     transport = topics.open(
-        timing=Timing(transaction_timeout_ms=TRANSACTION_TIMEOUT_MS), faults=partial(wait_at, "sent")
+        client=client, timing=Timing(transaction_timeout_ms=TRANSACTION_TIMEOUT_MS), faults=partial(wait_at, "sent")
     )
     settle_all(transport)
     transport.close()
@@ -59,4 +60,9 @@ def wait_at(place: str, step: str) -> None:
 
 
 if __name__ == "__main__":
-    {"naive": be_naive, "guarded": be_guarded}[sys.argv[1]](Topics(sys.argv[2], prefix=sys.argv[3]))
+    ways: dict[str, Callable[[Topics], None]] = {
+        "naive": be_naive,
+        "guarded": be_guarded,
+        "librdkafka": partial(be_guarded, client="librdkafka"),
+    }
+    ways[sys.argv[1]](Topics(sys.argv[2], prefix=sys.argv[3]))

@@ -12,6 +12,7 @@ from serving.contract import Kind, Result
 from serving.transport.kafka import KafkaTransport
 from serving.transport.kafka_clients import Connection, Timing
 from serving.transport.kafka_life import Faults, WorkerSettings
+from serving.transport.kafka_open import life_by
 from tests.helpers.kafka_broker import make_topics
 
 NAMES: dict[Kind, str] = {"decision": "decisions", "dead_letter": "dead-letters", "shadow": "shadow"}
@@ -101,9 +102,14 @@ class Topics:
             **more,
         )
 
-    def open(self, *, faults: Faults | None = None, **more: Any) -> KafkaTransport:
+    def open(self, *, faults: Faults | None = None, client: str = "python", **more: Any) -> KafkaTransport:
         """Open a worker on the topics."""
-        return KafkaTransport(self.settings(**more), partitions=self.partitions, faults=faults or (lambda step: None))
+        return KafkaTransport(
+            self.settings(**more),
+            partitions=self.partitions,
+            begin_life=life_by(client),
+            faults=faults or (lambda step: None),
+        )
 
 
 def _read_all(consumer: KafkaConsumer, topic: str, partition_count: int) -> Iterator[Any]:

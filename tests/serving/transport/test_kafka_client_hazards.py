@@ -14,7 +14,7 @@ from serving.contract import Committed, Rewound
 from serving.transport.kafka_clients import close_producer
 from tests.contracts.transport_suite import requests
 from tests.helpers.kafka_broker import KafkaBroker
-from tests.helpers.kafka_guarded import ALWAYS, BRIEF, HASTY, answers, finish, guarded, member_of, wait_until
+from tests.helpers.kafka_guarded import ALWAYS, BRIEF, HASTY, answers, finish, guarded, life_of, member_of, wait_until
 from tests.helpers.kafka_judge import judge
 from tests.helpers.kafka_proxy import FaultProxy
 from tests.helpers.kafka_topics import Topics
@@ -28,14 +28,14 @@ def topics(broker: KafkaBroker) -> Topics:
     return Topics(broker.bootstrap)
 
 
-def test_h3_positions_of_a_refused_transaction_are_gone(topics: Topics, proxy: FaultProxy) -> None:
+def test_h3_positions_of_a_refused_transaction_are_gone(topics: Topics, proxy: FaultProxy, client: str) -> None:
     topics.feed(requests(12))
-    transport = guarded(topics, proxy.address)
+    transport = guarded(topics, proxy.address, client=client)
     batch = transport.poll()
     proxy.add("TxnOffsetCommit", "answer", error=22)
-    before = member_of(transport)
+    before = life_of(transport)
     assert isinstance(transport.settle(batch, answers(batch)), Rewound)
-    assert member_of(transport).producer is not before.producer
+    assert life_of(transport).producer is not before.producer
     finish(transport)
     assert judge(topics).is_clean
 
@@ -75,9 +75,9 @@ def test_h3_the_naive_loop_rewinds_a_partition_of_another_worker(topics: Topics,
     assert judge(topics).double == 6
 
 
-def test_h5_a_worker_decides_again_after_sends_have_timed_out(topics: Topics, proxy: FaultProxy) -> None:
+def test_h5_a_worker_decides_again_after_sends_have_timed_out(topics: Topics, proxy: FaultProxy, client: str) -> None:
     topics.feed(requests(4))
-    transport = guarded(topics, proxy.address)
+    transport = guarded(topics, proxy.address, client=client)
     batch = transport.poll()
     proxy.add("Produce", "answer", error=19, count=ALWAYS)
     assert isinstance(transport.settle(batch, answers(batch)), Rewound)
@@ -127,9 +127,9 @@ _DESERIALIZING: str = """
 """
 
 
-def test_h6_a_message_that_is_no_json_is_a_message(topics: Topics, proxy: FaultProxy) -> None:
+def test_h6_a_message_that_is_no_json_is_a_message(topics: Topics, proxy: FaultProxy, client: str) -> None:
     topics.feed([b'{"request_id":"0"}', b"\xff", b'{"request_id":"2"}'])
-    transport = guarded(topics, proxy.address)
+    transport = guarded(topics, proxy.address, client=client)
     seen = [m.value for m in transport.poll().messages]
     transport.close()
     assert sorted(seen) == [b'{"request_id":"0"}', b'{"request_id":"2"}', b"\xff"]
@@ -160,9 +160,9 @@ def subscribed(topics: Topics) -> KafkaConsumer:
     return consumer
 
 
-def test_h7_a_worker_that_joined_has_partitions(topics: Topics) -> None:
+def test_h7_a_worker_that_joined_has_partitions(topics: Topics, client: str) -> None:
     topics.feed(requests(2))
-    transport = guarded(topics, topics.bootstrap)
+    transport = guarded(topics, topics.bootstrap, client=client)
     assert len(transport.places()) == 2
     transport.close()
 
@@ -182,9 +182,9 @@ def _is_stuck(topics: Topics) -> bool:
     return is_stuck
 
 
-def test_h10_an_error_that_cannot_be_aborted_is_got_over(topics: Topics, proxy: FaultProxy) -> None:
+def test_h10_an_error_that_cannot_be_aborted_is_got_over(topics: Topics, proxy: FaultProxy, client: str) -> None:
     topics.feed(requests(4))
-    transport = guarded(topics, proxy.address)
+    transport = guarded(topics, proxy.address, client=client)
     batch = transport.poll()
     proxy.add("Produce", "answer", error=45)
     assert isinstance(transport.settle(batch, answers(batch)), Rewound)
@@ -205,10 +205,12 @@ def test_h10_the_naive_loop_cannot_abort(topics: Topics, proxy: FaultProxy) -> N
 
 
 @pytest.mark.chaos  # what it holds against each other are times
-def test_h12_a_broker_that_is_still_busy_costs_a_few_milliseconds(topics: Topics, proxy: FaultProxy) -> None:
+def test_h12_a_broker_that_is_still_busy_costs_a_few_milliseconds(
+    topics: Topics, proxy: FaultProxy, client: str
+) -> None:
     """The least of five transactions each, since other work on the machine only ever adds to it."""
     topics.feed(requests(5))
-    transport = guarded(topics, proxy.address, max_batch=1)
+    transport = guarded(topics, proxy.address, max_batch=1, client=client)
     loop = NaiveLoop(Topics(topics.bootstrap), brokers=proxy.address)
     guarded_s, naive_s = [], []
     for _ in range(5):
@@ -254,9 +256,9 @@ def hold_back(proxy: FaultProxy, *, seconds: float) -> None:
     proxy.add("Produce", "answer", error=6, count=ALWAYS)
 
 
-def test_h17_results_that_come_late_join_no_later_transaction(topics: Topics, proxy: FaultProxy) -> None:
+def test_h17_results_that_come_late_join_no_later_transaction(topics: Topics, proxy: FaultProxy, client: str) -> None:
     topics.feed(requests(4))
-    transport = guarded(topics, proxy.address)
+    transport = guarded(topics, proxy.address, client=client)
     batch = transport.poll()
     hold_back(proxy, seconds=2.0)
     assert isinstance(transport.settle(batch, answers(batch)), Rewound)

@@ -15,7 +15,7 @@ from serving.transport.kafka import KafkaTransport
 from serving.transport.kafka_life import CommitUnanswered
 from tests.contracts.transport_suite import requests
 from tests.helpers.kafka_broker import KafkaBroker
-from tests.helpers.kafka_guarded import ALWAYS, BRIEF, HASTY, answers, finish, guarded, member_of, wait_until
+from tests.helpers.kafka_guarded import ALWAYS, BRIEF, HASTY, answers, finish, guarded, life_of, wait_until
 from tests.helpers.kafka_judge import judge
 from tests.helpers.kafka_proxy import FaultProxy
 from tests.helpers.kafka_topics import Topics
@@ -33,17 +33,17 @@ def topics(broker: KafkaBroker) -> Topics:
     return Topics(broker.bootstrap)
 
 
-def test_the_proxy_alone_harms_nothing(topics: Topics, proxy: FaultProxy) -> None:
+def test_the_proxy_alone_harms_nothing(topics: Topics, proxy: FaultProxy, client: str) -> None:
     topics.feed(requests(6))
-    finish(guarded(topics, proxy.address))
+    finish(guarded(topics, proxy.address, client=client))
     assert judge(topics).results == 6
     assert judge(topics).is_clean
     assert proxy.seen["EndTxn"] >= 1
 
 
-def test_h1_a_send_without_outcome_is_not_committed(topics: Topics, proxy: FaultProxy) -> None:
+def test_h1_a_send_without_outcome_is_not_committed(topics: Topics, proxy: FaultProxy, client: str) -> None:
     topics.feed(requests(4))
-    transport = guarded(topics, proxy.address)
+    transport = guarded(topics, proxy.address, client=client)
     batch = transport.poll()
     proxy.add("Produce", "answer", error=6, count=ALWAYS)
     assert isinstance(transport.settle(batch, answers(batch)), Rewound)
@@ -64,9 +64,9 @@ def test_h1_the_naive_loop_loses_what_it_committed(topics: Topics, proxy: FaultP
     assert judge(topics).missing == 4
 
 
-def test_h2_a_new_epoch_within_a_transaction_is_noticed(topics: Topics, proxy: FaultProxy) -> None:
+def test_h2_a_new_epoch_within_a_transaction_is_noticed(topics: Topics, proxy: FaultProxy, client: str) -> None:
     topics.feed(requests(4))
-    transport = guarded(topics, proxy.address)
+    transport = guarded(topics, proxy.address, client=client)
     batch = transport.poll()
     fault = proxy.add("Produce", "answer", error=45, seconds=0.6)
     assert isinstance(transport.settle(batch, answers(batch)), Rewound)
@@ -105,16 +105,16 @@ def lose_session(proxy: FaultProxy, *, client: str) -> None:
     proxy.add("Heartbeat", "hold", client=client, seconds=2.5, count=ALWAYS)
 
 
-def test_h4_a_worker_that_was_away_commits_nothing(topics: Topics, proxy: FaultProxy) -> None:
+def test_h4_a_worker_that_was_away_commits_nothing(topics: Topics, proxy: FaultProxy, client: str) -> None:
     topics.feed(requests(6))
-    zombie = guarded(topics, proxy.address, name="zombie")
+    zombie = guarded(topics, proxy.address, name="zombie", client=client)
     batch = zombie.poll()
     assert len(batch.messages) == 6
     lose_session(proxy, client="zombie")
-    successor = guarded(topics, topics.bootstrap, name="successor")
+    successor = guarded(topics, topics.bootstrap, name="successor", client=client)
     finish(successor)
     proxy.calm()
-    member = member_of(zombie)
+    member = life_of(zombie)
     wait_until(lambda: not member.present().is_stable)
     assert isinstance(zombie.settle(batch, answers(batch)), Rewound)
     finish(zombie)
@@ -136,21 +136,21 @@ def test_h4_the_naive_loop_that_was_away_decides_twice(topics: Topics, proxy: Fa
     assert judge(topics).double == 6
 
 
-def test_h16_a_successor_waits_for_positions_under_way(topics: Topics, proxy: FaultProxy) -> None:
+def test_h16_a_successor_waits_for_positions_under_way(topics: Topics, proxy: FaultProxy, client: str) -> None:
     topics.feed(requests(6))
     opening: list[Future[KafkaTransport]] = []
 
     def be_away(step: str) -> None:
         if step == "before_commit" and not opening:
             lose_session(proxy, client="stopped")
-            opening.append(pool.submit(guarded, topics, topics.bootstrap, name="successor"))
+            opening.append(pool.submit(guarded, topics, topics.bootstrap, name="successor", client=client))
             # Longer than the session, so that the successor is in the group and asks for the positions.
             with pytest.raises(TimeoutError):
                 opening[0].result(timeout=4.0)
             proxy.calm()
 
     with ThreadPoolExecutor(1) as pool:
-        stopped = guarded(topics, proxy.address, name="stopped", faults=be_away)
+        stopped = guarded(topics, proxy.address, name="stopped", faults=be_away, client=client)
         batch = stopped.poll()
         assert isinstance(stopped.settle(batch, answers(batch)), Committed)
         finish(opening[0].result(timeout=30))
@@ -176,9 +176,9 @@ def test_h16_the_naive_successor_does_not_wait(topics: Topics, proxy: FaultProxy
     assert judge(topics).double == 6
 
 
-def test_h8_a_commit_answered_too_late_is_found_committed(topics: Topics, proxy: FaultProxy) -> None:
+def test_h8_a_commit_answered_too_late_is_found_committed(topics: Topics, proxy: FaultProxy, client: str) -> None:
     topics.feed(requests(4))
-    transport = guarded(topics, proxy.address)
+    transport = guarded(topics, proxy.address, client=client)
     batch = transport.poll()
     proxy.add("EndTxn", "delay", seconds=2.5)
     assert isinstance(transport.settle(batch, answers(batch)), Committed)
@@ -201,7 +201,9 @@ def test_h8_the_naive_loop_is_told_that_its_commit_failed(topics: Topics, proxy:
 
 
 @pytest.mark.chaos
-def test_h9_a_commit_that_a_dead_broker_never_answers_has_a_deadline(broker: KafkaBroker, topics: Topics) -> None:
+def test_h9_a_commit_that_a_dead_broker_never_answers_has_a_deadline(
+    broker: KafkaBroker, topics: Topics, client: str
+) -> None:
     """The naive loop is still waiting when the broker has long been back; its thread is lost."""
     control = Topics(broker.bootstrap)
     for fed in (topics, control):
@@ -222,13 +224,13 @@ def test_h9_a_commit_that_a_dead_broker_never_answers_has_a_deadline(broker: Kaf
     loop = NaiveLoop(control, brokers=broker.bootstrap, producer=HASTY, pause=wait_for_the_kill)
     stuck = threading.Thread(target=loop.decide, args=(loop.poll(count=3),), daemon=True)
     stuck.start()
-    transport = guarded(topics, broker.bootstrap, faults=kill)
+    transport = guarded(topics, broker.bootstrap, faults=kill, client=client)
     batch = transport.poll()
     with pytest.raises(CommitUnanswered):
         transport.settle(batch, answers(batch))
     broker.start()
     transport.close()
-    finish(guarded(topics, broker.bootstrap))
+    finish(guarded(topics, broker.bootstrap, client=client))
     assert judge(topics).is_clean
     stuck.join(timeout=10.0)
     assert stuck.is_alive()

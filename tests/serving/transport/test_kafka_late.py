@@ -20,10 +20,10 @@ def topics(broker: KafkaBroker) -> Topics:
 
 
 def test_positions_that_come_late_do_not_overwrite_those_of_the_next_transaction(
-    topics: Topics, proxy: FaultProxy
+    topics: Topics, proxy: FaultProxy, client: str
 ) -> None:
     topics.feed(requests(6))
-    transport = guarded(topics, proxy.address, timing=Timing(), max_batch=2)
+    transport = guarded(topics, proxy.address, timing=Timing(), max_batch=2, client=client)
     proxy.add("TxnOffsetCommit", "late", seconds=1.0)
     first = transport.poll()
     transport.settle(first, answers(first))
@@ -32,11 +32,13 @@ def test_positions_that_come_late_do_not_overwrite_those_of_the_next_transaction
     transport.settle(second, answers(second))
     wait_until(lambda: proxy.late == 1)
     transport.close()
-    finish(guarded(topics, topics.bootstrap, name="successor"))
+    finish(guarded(topics, topics.bootstrap, name="successor", client=client))
     assert judge(topics).is_clean
 
 
-def test_a_commit_that_comes_late_does_not_end_the_next_transaction(topics: Topics, proxy: FaultProxy) -> None:
+def test_a_commit_that_comes_late_does_not_end_the_next_transaction(
+    topics: Topics, proxy: FaultProxy, client: str
+) -> None:
     topics.feed(requests(6))
     crashing: list[bool] = []
 
@@ -45,7 +47,7 @@ def test_a_commit_that_comes_late_does_not_end_the_next_transaction(topics: Topi
             wait_until(lambda: proxy.late == 1)
             raise CrashError(step)
 
-    transport = guarded(topics, proxy.address, timing=Timing(), max_batch=2, faults=crash)
+    transport = guarded(topics, proxy.address, timing=Timing(), max_batch=2, faults=crash, client=client)
     proxy.add("EndTxn", "late", seconds=1.0)
     first = transport.poll()
     assert isinstance(transport.settle(first, answers(first)), Committed)
@@ -54,5 +56,5 @@ def test_a_commit_that_comes_late_does_not_end_the_next_transaction(topics: Topi
     with pytest.raises(CrashError):
         transport.settle(second, answers(second))
     transport.close()
-    finish(guarded(topics, topics.bootstrap))
+    finish(guarded(topics, topics.bootstrap, client=client))
     assert judge(topics).is_clean
