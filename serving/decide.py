@@ -47,29 +47,21 @@ def decide(received: Received, lineup: Lineup, *, now: int) -> Ruled:
         now: microseconds; a request whose deadline lies before it ends in the fallback `deadline`.
     """
     requests = received.requests
-    assignments = [lineup.domains[request.domain] for request in requests]
-    seats = [
-        a.live if a.canary is None else a.seat_of(request, salt=lineup.salt)
-        for a, request in zip(assignments, requests, strict=True)
-    ]
-    forced = [
-        None if not a.kill and request.deadline is None else _forced(request, a.kill, now)
-        for a, request in zip(assignments, requests, strict=True)
-    ]
-    shadowed = [a.shadow for a in assignments]
-    if len(set(map(id, seats))) == 1:
-        part = rule_by_seat(seats[0], requests, salt=lineup.salt, forced=forced)
-        shadows = _shadow(requests, shadowed, lineup)
-        return Ruled(seats=seats, rulings=part.rows, shadows=shadows, clipped=part.clipped, filled=part.filled)
+    seats, forced = _seats(requests, lineup), _forced(requests, lineup, now)
     rulings: list[Ruling | Fault] = [_UNRULED] * len(requests)
     clipped = filled = 0
     for seat, rows in _group(seats):
-        chosen = [requests[row] for row in rows]
-        part = rule_by_seat(seat, chosen, salt=lineup.salt, forced=[forced[row] for row in rows])
+        is_all = len(rows) == len(requests)
+        chosen = requests if is_all else [requests[row] for row in rows]
+        reasons = None if forced is None else [forced[row] for row in rows]
+        part = rule_by_seat(seat, chosen, salt=lineup.salt, forced=reasons)
         clipped, filled = clipped + part.clipped, filled + part.filled
+        if is_all:
+            rulings = part.rows
+            continue
         for row, ruling in zip(rows, part.rows, strict=True):
             rulings[row] = ruling
-    shadows = _shadow(requests, shadowed, lineup)
+    shadows = _shadow(requests, lineup)
     return Ruled(seats=seats, rulings=rulings, shadows=shadows, clipped=clipped, filled=filled)
 
 
@@ -116,7 +108,7 @@ def rule(
     for row, fault in encoded.faults.items():
         rows[row] = fault
     parts = [Part(policy.spec, bucket, [requests[r] for r in bucket.rows.tolist()]) for bucket in encoded.buckets]
-    drawn = parts if not any(reasons) else [part for part in parts if _is_drawn(part, reasons)]
+    drawn = parts if forced is None else [part for part in parts if _is_drawn(part, reasons)]
     proposals = [policy.propose(part.bucket.arrays, part.bucket.mask) for part in drawn]
     if policy.spec.is_quantity:
         for part, proposal in zip(drawn, proposals, strict=True):
@@ -137,6 +129,9 @@ def _is_drawn(part: Part, reasons: Sequence[FallbackReason | None]) -> bool:
 
 
 def _set(rows: list[Ruling | Fault], part: Part, rulings: Sequence[Ruling | Fault]) -> None:
+    if len(rulings) == len(rows):
+        rows[:] = rulings
+        return
     for row, ruling in zip(part.bucket.rows.tolist(), rulings, strict=True):
         rows[row] = ruling
 
@@ -144,7 +139,23 @@ def _set(rows: list[Ruling | Fault], part: Part, rulings: Sequence[Ruling | Faul
 _UNRULED = Fault("policy_not_finite", "the request was not ruled on")
 
 
-def _forced(request: DecisionRequest, kill: bool, now: int) -> FallbackReason | None:
+def _seats(requests: Sequence[DecisionRequest], lineup: Lineup) -> list[Seat]:
+    """Return who decides each request."""
+    domains = lineup.domains
+    if all(assignment.canary is None for assignment in domains.values()):
+        return [domains[request.domain].live for request in requests]
+    return [domains[request.domain].seat_of(request, salt=lineup.salt) for request in requests]
+
+
+def _forced(requests: Sequence[DecisionRequest], lineup: Lineup, now: int) -> list[FallbackReason | None] | None:
+    """Return, per request, why its fallback is taken unasked; None where no domain and no request may have a reason."""
+    domains = lineup.domains
+    if {request.deadline for request in requests} <= {None} and not any(a.kill for a in domains.values()):
+        return None
+    return [_reason(request, domains[request.domain].kill, now) for request in requests]
+
+
+def _reason(request: DecisionRequest, kill: bool, now: int) -> FallbackReason | None:
     if kill:
         return "kill"
     if request.deadline is not None and microseconds(request.deadline) < now:
@@ -153,18 +164,20 @@ def _forced(request: DecisionRequest, kill: bool, now: int) -> FallbackReason | 
 
 
 def _group(seats: Sequence[Seat]) -> list[tuple[Seat, list[int]]]:
+    if len({id(seat) for seat in seats}) == 1:
+        return [(seats[0], list(range(len(seats))))]
     groups: dict[int, tuple[Seat, list[int]]] = {}
     for row, seat in enumerate(seats):
         groups.setdefault(id(seat), (seat, []))[1].append(row)
     return list(groups.values())
 
 
-def _shadow(
-    requests: Sequence[DecisionRequest], seats: Sequence[Seat | None], lineup: Lineup
-) -> list[tuple[int, Seat, Ruling]]:
+def _shadow(requests: Sequence[DecisionRequest], lineup: Lineup) -> list[tuple[int, Seat, Ruling]]:
     """Rule once more by the shadow policies; their faults are theirs alone and leave no record."""
-    if not any(seats):
+    domains = lineup.domains
+    if all(assignment.shadow is None for assignment in domains.values()):
         return []
+    seats = [domains[request.domain].shadow for request in requests]
     watched = [(row, seat) for row, seat in enumerate(seats) if seat is not None]
     found: list[tuple[int, Seat, Ruling]] = []
     for seat, places in _group([seat for _, seat in watched]):

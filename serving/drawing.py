@@ -7,6 +7,7 @@ a row does not depend on the others.
 # B request of a bucket, S slot, A action, R choice (a real slot of a request)
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -37,14 +38,11 @@ def draw_choices(
     table = _stack([p[owners, slots] for p, (owners, slots) in zip(proposals, cells, strict=True)])
     mask = _stack([part.bucket.mask[owners, slots] for part, (owners, slots) in zip(parts, cells, strict=True)])
     lattice, sound = quantize(table, mask)
-    names = [name for part in parts for place in range(len(part.requests)) for name in part.slot_names(place)]
-    ids = [
-        part.requests[owner].request_id
-        for part, (owners, _) in zip(parts, cells, strict=True)
-        for owner in owners.tolist()
-    ]
+    names = list(chain.from_iterable(map(_slot_names, parts)))
+    owned = list(zip(parts, (owners.tolist() for owners, _ in cells), strict=True))
+    ids = [request_id for part, owners in owned for request_id in _request_ids(part, owners)]
     chosen = draw(lattice, draw_uniforms(ids, names, salt=salt))
-    choices = _record(parts, cells, names, lattice, mask, chosen)
+    choices = _record(owned, names, lattice, mask, chosen)
     start = 0
     for part, (owners, _) in zip(parts, cells, strict=True):
         stop = start + len(owners)
@@ -76,25 +74,52 @@ def _stack(tables: list[NDArray[T]]) -> NDArray[T]:
     return stacked
 
 
+def _slot_names(part: Part) -> list[str]:
+    """Return the name of the slot of each choice of a part."""
+    if part.bucket.slot_ids is None:
+        return [""] * len(part.requests)
+    return list(chain.from_iterable(part.bucket.slot_ids))
+
+
+def _request_ids(part: Part, owners: list[int]) -> list[str]:
+    """Return the id of the request of each choice of a part."""
+    ids = [request.request_id for request in part.requests]
+    return ids if part.bucket.slot_ids is None else [ids[owner] for owner in owners]
+
+
+def _actions(part: Part, owners: list[int], chosen: Sequence[int]) -> list[str]:
+    """Return the action of each choice of a part."""
+    own = part.bucket.action_ids
+    if own is None:
+        fixed = part.spec.actions.ids or ()
+        return [fixed[place] for place in chosen]
+    return [own[owner][place] for owner, place in zip(owners, chosen, strict=True)]
+
+
+def _lattices(lattice: NDArray[np.int64], mask: NDArray[np.bool_]) -> list[tuple[int, ...]]:
+    """Return the lattice of each choice's eligible actions, in canonical order."""
+    if mask.all():
+        return list(map(tuple, lattice.tolist()))
+    eligible, ends = lattice[mask].tolist(), mask.sum(axis=1).cumsum().tolist()
+    return [tuple(eligible[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+
+
 def _record(
-    parts: Sequence[Part],
-    cells: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    owned: Sequence[tuple[Part, list[int]]],
     names: list[str],
     lattice: NDArray[np.int64],
     mask: NDArray[np.bool_],
     chosen: NDArray[np.int64],
 ) -> list[Choice]:
-    """Write each choice with the lattice of its eligible actions, in canonical order."""
+    """Write each choice with its propensity and the lattice of its eligible actions."""
     propensities = (lattice[np.arange(len(lattice)), chosen] / ONE).tolist()
-    eligible = lattice[mask].tolist()
-    ends = mask.sum(axis=1).cumsum().tolist()
-    ids = (part.action_ids(owner) for part, (owners, _) in zip(parts, cells, strict=True) for owner in owners.tolist())
-    choices, start = [], 0
-    for name, own, place, propensity, end in zip(names, ids, chosen.tolist(), propensities, ends, strict=True):
-        choice = Choice(slot=name, action=own[place], propensity=propensity, lattice=tuple(eligible[start:end]))
-        choices.append(choice)
-        start = end
-    return choices
+    places, actions = chosen.tolist(), list[str]()
+    for part, owners in owned:
+        actions += _actions(part, owners, places[len(actions) : len(actions) + len(owners)])
+    return [
+        Choice(slot=name, action=action, propensity=propensity, lattice=row)
+        for name, action, propensity, row in zip(names, actions, propensities, _lattices(lattice, mask), strict=True)
+    ]
 
 
 def _gather(

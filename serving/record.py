@@ -82,11 +82,7 @@ class _Writer:
         self._catalogue = catalogue
         self._end = b'},"time":%d}' % now
         self._middles: dict[int, bytes] = {}
-        self._topic, self._partition, self._source = (
-            "",
-            -1,
-            b"",
-        )  # of the last message: they come partition by partition
+        self._sources: dict[tuple[str, int], bytes] = {}
 
     def write(self, message: Message, seat: Seat, ruling: Ruling) -> bytes:
         """Return one decision as a line of JSON."""
@@ -95,12 +91,13 @@ class _Writer:
             middle = self._middles[id(seat)] = self._middle(seat)
         is_plain = ruling.recourse is None and ruling.fallback is None
         tail = _PLAIN if is_plain else _tail(ruling.recourse, ruling.fallback)
-        origin = message.source
-        if origin.partition != self._partition or origin.topic != self._topic:
-            self._topic, self._partition = origin.topic, origin.partition
-            self._source = _encode(origin).rpartition(b":")[0] + b":"
-        choices, offset = _encode(ruling.choices), _encode(origin.offset)
-        return b"".join((_HEAD, compact(message.value), middle, choices, tail, self._source, offset, self._end))
+        source = message.source
+        place = source.topic, source.partition
+        begun = self._sources.get(place)
+        if begun is None:
+            begun = self._sources[place] = _encode(source).rpartition(b":")[0] + b":"
+        request, choices = compact(message.value), _encode(ruling.choices)
+        return b"".join((_HEAD, request, middle, choices, tail, begun, b"%d" % source.offset, self._end))
 
     def _middle(self, seat: Seat) -> bytes:
         said = {

@@ -31,3 +31,12 @@ def test_a_request_of_a_domain_nobody_serves_is_a_fault_that_names_who_is_served
 def test_size_is_looked_at_before_content() -> None:
     found = receive([message(b" " * (MAX_REQUEST_BYTES + 1))], known_domains={"ad_load"})
     assert found.faults[0][0].reason == "oversize"
+
+
+def test_sound_messages_beside_a_broken_one_are_read_as_they_are_alone() -> None:
+    values = WORKLOADS["ad_load"]().messages(6)
+    alone = receive([message(v, n) for n, v in enumerate(values)], known_domains={"ad_load"})
+    assert (alone.places, alone.faults) == (list(range(6)), {})
+    beside = receive([message(v, n) for n, v in enumerate([*values, b"{"])], known_domains={"ad_load"})
+    assert beside.requests == alone.requests
+    assert list(beside.faults) == [6]
