@@ -12,7 +12,7 @@ SEEDS ?= 1-6
 CHAOS ?=
 TORCH_SOURCE = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 
-.PHONY: setup demo demo-kafka test check bench chaos hazards docs clean
+.PHONY: setup demo demo-kafka test check bench bench-serving chaos hazards docs clean
 
 setup: $(VENV)/.ready
 
@@ -43,6 +43,9 @@ bench: setup
 	$(BIN)/python -m bench.estimates
 	$(BIN)/python -m bench.coverage
 	$(BIN)/python -m bench.hydrothermal
+
+bench-serving: setup
+	$(BIN)/python -m bench.serving
 
 chaos: setup
 	$(BIN)/python -m pytest -m chaos

@@ -1,0 +1,1 @@
+"""Throughput and latency of Penstock and of streaming peers, side by side in one run on one real Kafka."""
