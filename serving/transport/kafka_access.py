@@ -49,7 +49,7 @@ class SecurityFileRefused(UsageProblem):
     """A file that a setting of security names is not there, or does not hold what it must."""
 
 
-class ClosedEarly(ConnectionError):
+class ClosedEarly(Unable, ConnectionError):
     """A broker closed the connection before it answered."""
 
 

@@ -168,6 +168,20 @@ class TestSecured:
         assert len(topics.read("decisions")) == 30
 
     @pytest.mark.parametrize("way", [SCRAM, MUTUAL], ids=str)
+    def test_the_other_client_comes_in_by_the_same_settings(
+        self,
+        secured: Secured,
+        topics: Topics,
+        way: Way,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        for name, value in environment_of(secured.settings(way)).items():
+            monkeypatch.setenv(name, value)
+        code, served = run(capsys, *serve(topics), "--kafka-client", "librdkafka")
+        assert (code, served["decisions"], served["dead_letters"]) == (0, 30, 1)
+
+    @pytest.mark.parametrize("way", [SCRAM, MUTUAL], ids=str)
     def test_each_verb_around_the_workers_comes_in_the_same_way(
         self,
         secured: Secured,

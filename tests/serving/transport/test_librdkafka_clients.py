@@ -2,15 +2,14 @@
 
 import builtins
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
 
 from policies.errors import Unable
-from serving.settings import Secret, ServeSettings
-from serving.transport.kafka_clients import Connection, Timing, connection_of
+from serving.transport.kafka_access import HiddenText
+from serving.transport.kafka_clients import Connection, Timing
 from serving.transport.kafka_life import LifeOver, Refused
 from serving.transport.kafka_member import Member
 from serving.transport.kafka_open import ClientMissing, life_by
@@ -41,17 +40,16 @@ def test_a_client_that_is_not_installed_is_named_with_its_extra(monkeypatch: pyt
 
 
 def test_security_has_the_names_of_the_library_and_shows_no_password() -> None:
-    settings = ServeSettings(
-        brokers=("b:1",),
-        security_protocol="SASL_SSL",
-        sasl_mechanism="SCRAM-SHA-512",
-        sasl_username="me",
-        sasl_password=Secret("hunter2"),
-        ssl_cafile=Path("ca.pem"),
-        ssl_certfile=Path("me.pem"),
-        ssl_keyfile=Path("me.key"),
-    )
-    connection = connection_of(settings, client_id="c")
+    security = {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "me",
+        "sasl_plain_password": HiddenText("hunter2"),
+        "ssl_cafile": "ca.pem",
+        "ssl_certfile": "me.pem",
+        "ssl_keyfile": "me.key",
+    }
+    connection = Connection(brokers=("b:1",), client_id="c", security=security)
     assert options_of(connection) == {
         "bootstrap.servers": "b:1",
         "client.id": "c",
