@@ -18,6 +18,7 @@ class BaselineReport(msgspec.Struct, frozen=True, kw_only=True):
         standard_error: of that mean; 0 where it is exact.
         stage_costs: mean cost of each stage, of the same paths.
         details: what a domain says beside these; plain values.
+        log: lines that tell how it was found, to be read before the figures.
     """
 
     domain: str
@@ -30,3 +31,4 @@ class BaselineReport(msgspec.Struct, frozen=True, kw_only=True):
     standard_error: float | None = None
     stage_costs: tuple[float, ...] = ()
     details: dict[str, Any] = {}
+    log: tuple[str, ...] = ()

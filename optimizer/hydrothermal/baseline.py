@@ -1,8 +1,11 @@
 """The baseline of hydrothermal dispatch: `penstock baseline hydrothermal --case DIR --stages N --stage-hours H`.
 
-Where nature has one choice at every stage, the deterministic equivalent is the exact answer.
+Where nature has one choice at every stage, the deterministic equivalent is the exact answer. Elsewhere SDDP trains a
+policy, whose bound and simulated cost are reported (`sddp`).
 """
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from optimizer.hydrothermal.case import Case
 from optimizer.hydrothermal.data import load_case
 from optimizer.hydrothermal.deterministic import DeterministicEquivalent
 from optimizer.hydrothermal.inflow import InflowTable
+from optimizer.hydrothermal.sddp.baseline import solve_by_sddp
 from optimizer.hydrothermal.stage import compile_stage
 from optimizer.training.progress import Progress
 from policies.errors import UsageProblem
@@ -24,13 +28,16 @@ class UnableToBaseline(UsageProblem):
     """The case is not one that the baseline can solve as it was asked to."""
 
 
-def solve(settings: Settings, *, progress: Progress) -> BaselineReport:
+def solve(
+    settings: Settings, *, progress: Progress, cpu_clock: Callable[[], float] = time.process_time
+) -> BaselineReport:
     """Solve a case over a horizon.
 
     Raises:
-        UsageProblem: the case is not there, or nature has a choice in it.
-        ContentRefused: the files of the case are not what they must be; the message names file and field.
-        Unable: the solver finds no optimum.
+        UsageProblem: the case is not there, or what is asked does not go with it.
+        ContentRefused: the files of the case, of cuts or of scenario numbers are not what they must be; the message
+            names file and field.
+        Unable: the solver finds no optimum, or a checkpoint is of another training.
     """
     case = load_case(
         Path(settings.case),
@@ -38,15 +45,25 @@ def solve(settings: Settings, *, progress: Progress) -> BaselineReport:
         load_scale=settings.load_scale,
         initial_storage=settings.initial_storage,
     )
-    return _deterministic(case, stages=settings.stages, progress=progress)
+    if case.is_deterministic:
+        _check_certain(settings)
+        return _deterministic(case, settings=settings, progress=progress)
+    return solve_by_sddp(case, settings=settings, progress=progress, cpu_clock=cpu_clock)
 
 
-def _deterministic(case: Case, *, stages: int, progress: Progress) -> BaselineReport:
-    if not (case.is_deterministic and isinstance(case.inflow, InflowTable)):
-        raise UnableToBaseline(
-            f"expected a case with one inflow scenario for each stage, found several in {case.name!r}: its cost "
-            "depends on a policy"
-        )
+def _check_certain(settings: Settings) -> None:
+    """Refuse what only a policy can have: the cost of a certain case is found without one."""
+    for name in ("cuts", "cuts_out", "checkpoint"):
+        if getattr(settings, name) is not None:
+            raise UnableToBaseline(
+                f"{name}: expected a case in which nature has a choice; {settings.case} has one inflow scenario for "
+                "each stage, so its cost is found at once, without cuts"
+            )
+
+
+def _deterministic(case: Case, *, settings: Settings, progress: Progress) -> BaselineReport:
+    assert isinstance(case.inflow, InflowTable)  # what `is_deterministic` says
+    stages = settings.stages
     progress.start("deterministic equivalent", total=1)
     arrays = compile_stage(case)
     inflow = case.inflow.paths(np.zeros((stages, 1), dtype=np.int64))
@@ -63,7 +80,7 @@ def _deterministic(case: Case, *, stages: int, progress: Progress) -> BaselineRe
         lower_bound=objective,
         simulated_mean=objective,
         standard_error=0.0,
-        stage_costs=tuple(found.stage_costs[0].tolist()),
+        stage_costs=tuple(found.stage_costs[0, : settings.report_stages].tolist()),
         details={
             "case": case.name,
             "stage_hours": case.stage_hours,

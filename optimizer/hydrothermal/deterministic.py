@@ -44,8 +44,10 @@ class Trajectories:
 class DeterministicEquivalent:
     """Solve T stages at once, path by path, on one warm model."""
 
-    def __init__(self, arrays: StageArrays, *, stages: int, value: ValueCuts | None = None) -> None:
-        """Build the program of stages 0 to T − 1, of which the last asks for the final volumes.
+    def __init__(
+        self, arrays: StageArrays, *, stages: int, value: ValueCuts | None = None, is_end: bool = True
+    ) -> None:
+        """Build the program of stages 0 to T − 1, of which the last asks for the final volumes where it `is_end`.
 
         `value` is what the water left after stage T − 1 costs; nothing where it is not given.
 
@@ -54,13 +56,13 @@ class DeterministicEquivalent:
         """
         if stages < 1:
             raise ValueError(f"expected at least one stage, found {stages}")
-        self.arrays, self.stages, self.value = arrays, stages, value
+        self.arrays, self.stages, self.value, self.is_end = arrays, stages, value, is_end
         self._solver = WarmSolver(self.program, moved_rows=self._water_rows.ravel(), presolve_first=True)
 
     @cached_property
     def program(self) -> LinearProgram:
         """Return the program, its water rows at zero: T blocks of the stage, then the cost to go."""
-        repeated = _repeat(self.arrays, self.stages)
+        repeated = _repeat(self.arrays, self.stages, is_end=self.is_end)
         return repeated if self.value is None else _with_value(repeated, self.arrays, self.value)
 
     @property
@@ -106,9 +108,9 @@ class DeterministicEquivalent:
         return starts + self.arrays.water_rows
 
 
-def _repeat(arrays: StageArrays, stages: int) -> LinearProgram:
+def _repeat(arrays: StageArrays, stages: int, *, is_end: bool) -> LinearProgram:
     program = arrays.program
-    own = [arrays.variant(stage, is_last=stage == stages - 1) for stage in range(stages)]
+    own = [arrays.variant(stage, is_last=is_end and stage == stages - 1) for stage in range(stages)]
     return LinearProgram(
         cost=np.tile(program.cost, stages),
         offset=program.offset * stages,

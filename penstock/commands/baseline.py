@@ -71,4 +71,4 @@ def _report(report: "BaselineReport", *, seed: int | None) -> "Report":
         numbers=frozenset({report.cost_units}),
     )
     head = f"{report.domain} by {report.method}, {report.stages} stages"
-    return Report(result=msgspec.to_builtins(report), text=[head, table], seed=seed)
+    return Report(result=msgspec.to_builtins(report), text=[*report.log, head, table], seed=seed)

@@ -1,6 +1,7 @@
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -44,9 +45,23 @@ def test_full_reservoirs_cost_less_than_empty_ones(certain: Path) -> None:
     assert full.details["final_volumes"]["Lake"] == pytest.approx(5.0)
 
 
-def test_a_case_in_which_nature_chooses_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnableToBaseline, match="one inflow scenario for each stage, found several in 'small'"):
-        solve(_settings(small_case_folder()), progress=SilentProgress())
+def test_where_nature_chooses_it_is_sddp() -> None:
+    settings = Settings(case=str(small_case_folder()), stages=3, stage_hours=168.0, iterations=4, simulations=5)
+    report = solve(settings, progress=SilentProgress(), cpu_clock=lambda: 0.0)
+    assert (report.method, report.objective) == ("SDDP with independent inflows", None)
+    assert len(report.details["iterations"]) == 4
+
+
+@pytest.mark.parametrize("name", ["cuts", "cuts_out", "checkpoint"])
+def test_a_certain_case_has_no_cuts(certain: Path, name: str) -> None:
+    with pytest.raises(UnableToBaseline, match=f"{name}: expected a case in which nature has a choice"):
+        solve(msgspec.structs.replace(_settings(certain), **{name: "cuts.json"}), progress=SilentProgress())
+
+
+def test_the_first_stages_of_a_certain_case_are_reported(certain: Path) -> None:
+    whole = solve(_settings(certain), progress=SilentProgress())
+    part = solve(msgspec.structs.replace(_settings(certain), report_stages=7), progress=SilentProgress())
+    assert (part.objective, part.stage_costs) == (whole.objective, whole.stage_costs[:7])
 
 
 @pytest.mark.parametrize("name", ["case3deterministic", "case3deterministic_nowater", "case3deterministic_overwater"])

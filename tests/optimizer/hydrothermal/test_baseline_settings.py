@@ -9,9 +9,22 @@ def test_hours_have_no_default() -> None:
         make_settings(Settings, {"case": "small", "stages": "3"})
 
 
-def test_there_is_at_least_one_stage() -> None:
-    with pytest.raises(UnknownSetting, match="stages must be at least 1, found 0"):
-        make_settings(Settings, {"case": "small", "stages": "0", "stage_hours": "168"})
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("stages", "0", "stages must be at least 1, found 0"),
+        ("iterations", "0", "iterations must be at least 1"),
+        ("simulations", "0", "simulations must be at least 1"),
+        ("stall_change", "-1", "stall_change must be at least 0"),
+        ("cpu_minutes", "0", "cpu_minutes must be above 0"),
+        ("tail_share", "1.2", r"tail_share must lie in \[0, 1\]"),
+        ("report_stages", "4", r"report_stages must be from 1 to stages \(3\), found 4"),
+        ("inflow_model", "markov", "inflow_model"),
+    ],
+)
+def test_what_cannot_be_is_refused(name: str, value: str, said: str) -> None:
+    with pytest.raises(UnknownSetting, match=said):
+        make_settings(Settings, {"case": "small", "stages": "3", "stage_hours": "168", name: value})
 
 
 def test_texts_of_the_command_line_become_numbers() -> None:

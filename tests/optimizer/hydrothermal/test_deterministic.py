@@ -108,6 +108,15 @@ def test_water_left_is_worth_what_the_cuts_say() -> None:
     assert (valued.objective <= other * (1 + 1e-9)).all()
 
 
+def test_stages_that_do_not_end_the_horizon_ask_for_no_final_volume() -> None:
+    inflow = _paths(small_case(), count=3, stages=6, seed=6)
+    ending, going_on = (
+        DeterministicEquivalent(small_stage(), stages=6, is_end=end).solve(inflow) for end in (True, False)
+    )
+    assert (going_on.objective < ending.objective - 1.0).any()
+    assert (going_on.objective <= ending.objective * (1 + 1e-9)).all()
+
+
 def test_duals_of_the_water_are_what_a_little_more_of_it_costs() -> None:
     inflow = _paths(small_case(), count=1, stages=6, seed=7)
     model = DeterministicEquivalent(small_stage(), stages=6)
