@@ -114,7 +114,7 @@ class WarmSolver:
         if status != _OPTIMAL:
             self._climb(status, where)
         self._is_read_safe = True
-        return float(self._model.getInfo().objective_function_value)
+        return float(self._model.getObjectiveValue())
 
     def solve_many(self, rhs_BM: Floats, *, where: Callable[[int], str] = "program {}".format) -> Optima:
         """Solve for each row of `rhs_BM` float64 [B, M], in their order, and return what was found.
