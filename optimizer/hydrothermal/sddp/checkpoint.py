@@ -44,7 +44,8 @@ def fingerprint(trainer: Trainer) -> str:
     """Return a digest of all that a training's numbers follow from: the programs, the noise and how cuts are made."""
     digest = hashlib.sha256(msgspec.json.encode(_settings(trainer)))
     case, program = trainer.arrays.case, trainer.arrays.program
-    arrays = [case.volume_initial, case.volume_max, program.cost, program.column_lower, program.matrix.data, program.matrix.indices]
+    arrays = [case.volume_initial, case.volume_max, program.cost, program.column_lower]
+    arrays += [program.matrix.data, program.matrix.indices.astype(np.float64)]
     for one in trainer.arrays.variants.values():
         arrays += [one.row_lower, one.row_upper, one.column_upper]
     for noise in trainer.noise.stages:

@@ -17,7 +17,7 @@ import numpy as np
 
 from optimizer.hydrothermal.case import Floats
 from optimizer.hydrothermal.deterministic import Trajectories
-from optimizer.hydrothermal.sddp.cuts import CostToGo
+from optimizer.hydrothermal.sddp.cuts import CostToGo, products
 from optimizer.hydrothermal.sddp.noise import StageNoise
 from optimizer.hydrothermal.sddp.program import StageProgram
 from optimizer.hydrothermal.sddp.risk import Risk
@@ -160,7 +160,7 @@ class _LazyStage:
         if self._is_held.all():
             return None
         state = np.append(volume_R, inflow_R) if self._cuts.has_memory else volume_R
-        height = np.where(self._is_held, -np.inf, self._intercept + self._cuts.slope @ state)
+        height = np.where(self._is_held, -np.inf, self._intercept + products(self._cuts.slope, state))
         highest = int(height.argmax())
         slack = max(_SLACK * abs(to_go), _SLACK_SCALED * self.program.scale)
         return highest if height[highest] > to_go + slack else None
