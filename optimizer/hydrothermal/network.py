@@ -1,0 +1,275 @@
+"""The policy's network: from the water of a stage to scores, and its whole roll-out with an adjoint written by hand.
+
+Where inflows are independent, the water a = v⁻ + K w and the stage are all that matters: every constraint of the stage
+and everything after it depends on them alone. So the water is what the network sees, and inflows beside it only where
+they say something of the next ones (`history`).
+
+A roll-out is sequential, and automatic differentiation pays for each of its thousand small operations twice. Here the
+forward pass keeps what the adjoint needs, the adjoint goes back through the stages in closed form, and the gradients of
+all weights are one matrix product over all stages and paths. `training.dual` proves it against finite differences.
+"""
+
+# B path, T stage, R reservoir, H hidden unit, W window of inflows, P period
+
+import math
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from optimizer.hydrothermal.case import Case, Floats
+from optimizer.hydrothermal.inflow import InflowTable
+from optimizer.hydrothermal.reach import FULLEST, STRETCH, ReachableMap, Step, stretched_sigmoid
+
+_LARGEST_SHARE = 8.0  # of an inflow in its median: what lies above is an outlier of a lognormal tail
+_EMBEDDING_SIZE = 16
+_LAST_STAGES = 16
+
+
+class Kept(NamedTuple):
+    """Hold what the adjoint of one stage needs: arrays [B, .] of the forward pass, and the reachable map's own."""
+
+    water: Tensor
+    features: Tensor
+    first: Tensor
+    first_slope: Tensor
+    second: Tensor
+    second_slope: Tensor
+    sigmoid: Tensor
+    step: Step
+
+
+class TargetNetwork(nn.Module):
+    """Propose target volumes for each stage of a horizon; two hidden layers over the water of the stage.
+
+    What does not depend on the policy's own doing (stage, season, inflows seen) enters the first layer as one sum, so
+    that a roll-out computes it for all stages at once.
+    """
+
+    water_scale: Tensor
+    water_center: Tensor
+    season: Tensor
+    inflow_scale: Tensor
+    volume_initial: Tensor
+
+    def __init__(self, case: Case, *, stages: int, width: int, history: int) -> None:
+        super().__init__()
+        self.stages, self.history = stages, history
+        self.reservoirs = len(case.hydros)
+        self.volume_per_flow = case.volume_per_flow
+        self.reach = ReachableMap(case, dtype=torch.float32)
+        scale, center = _water_scales(case)
+        self.register_buffer("water_scale", _floats(scale))
+        self.register_buffer("water_center", _floats(center))
+        self.register_buffer("season", _floats(_season(stages, case.inflow.periods)))
+        self.register_buffer("inflow_scale", _floats(_inflow_scales(case, stages)))
+        self.register_buffer("volume_initial", _floats(case.volume_initial))
+        count, when = self.reservoirs, _EMBEDDING_SIZE + self.season.shape[1]
+        self.embedding = nn.Parameter(0.3 * torch.randn(stages, _EMBEDDING_SIZE))
+        self.from_water = nn.Parameter(_drawn(2 * count, width))
+        self.from_stage = nn.Parameter(_drawn(when, width))
+        self.from_inflow = nn.Parameter(_drawn(history * count, width)) if history else None
+        self.first_bias = nn.Parameter(torch.zeros(width))
+        self.between = nn.Parameter(_drawn(width, width))
+        self.second_bias = nn.Parameter(torch.zeros(width))
+        self.to_score = nn.Parameter(torch.zeros(width, count))
+        self.score_bias = nn.Parameter(torch.full((stages, count), 0.5))
+
+    def roll_out(self, inflow_BTR: Tensor) -> Tensor:
+        """Return the targets of paths of inflow, [B, T, R] each, differentiable in the weights.
+
+        The first stage begins at the case's own volumes; each later one at the targets before it.
+        """
+        water_TBR = self.volume_per_flow * inflow_BTR.transpose(0, 1)
+        outside = self.stage_part(torch.arange(self.stages, device=inflow_BTR.device))[:, None, :]
+        if self.from_inflow is not None:
+            outside = outside + self.windows(inflow_BTR) @ self.from_inflow
+        weights = (self.from_water, self.between, self.second_bias, self.to_score, self.score_bias)
+        targets_TBR: Tensor = _RollOut.apply(self, water_TBR, outside, *weights)
+        return targets_TBR.transpose(0, 1)
+
+    def stage_part(self, stage: Tensor) -> Tensor:
+        """Return what stages (from 0), int64 [S], add to the first layer, [S, H]."""
+        when = torch.cat([self.embedding[stage], self.season[stage]], dim=1)
+        return when @ self.from_stage + self.first_bias
+
+    def windows(self, inflow_BTR: Tensor) -> Tensor:
+        """Return the features of the inflows seen so far, the latest first, [T, B, W R]; zero before the first stage."""
+        shares = inflow_features(inflow_BTR.transpose(0, 1), self.inflow_scale[: self.stages, None, :])
+        seen = [torch.cat([torch.zeros_like(shares[:lag]), shares[: self.stages - lag]]) for lag in range(self.history)]
+        return torch.cat(seen, dim=-1)
+
+    def scores(self, water_BR: Tensor, outside_BH: Tensor, bias_BR: Tensor) -> Tensor:
+        """Return the scores of water and of what the first layer gets beside it, [B, R], by ordinary operations."""
+        first = nn.functional.silu(self.water_features(water_BR) @ self.from_water + outside_BH)
+        second = nn.functional.silu(first @ self.between + self.second_bias)
+        return second @ self.to_score + bias_BR
+
+    def water_features(self, water_BR: Tensor) -> Tensor:
+        """Return the water, whole and as far as it can be kept, each scaled, [B, 2 R]."""
+        kept = torch.minimum(water_BR, self.reach.volume_max)
+        scaled = [part * self.water_scale - self.water_center for part in (water_BR, kept)]
+        return torch.cat(scaled, dim=1)
+
+
+def inflow_features(inflow: Tensor, scale: Tensor) -> Tensor:
+    """Return the roots of inflows as shares of their medians, less one; `scale` is one over the median."""
+    return torch.sqrt((inflow * scale).clamp(0.0, _LARGEST_SHARE)) - 1.0
+
+
+class _RollOut(torch.autograd.Function):
+    """The roll-out of a network as one differentiable operation."""
+
+    @staticmethod
+    def forward(ctx: Any, network: TargetNetwork, water_TBR: Tensor, outside: Tensor, *weights: Tensor) -> Tensor:
+        """Return the targets [T, B, R]; `water_TBR` is what flows in, `outside` [T, B or 1, H]."""
+        volume_BR = network.volume_initial.expand(water_TBR.shape[1], -1)
+        kept, targets = [], []
+        for stage in range(water_TBR.shape[0]):
+            volume_BR, one = _forward(network, volume_BR + water_TBR[stage], outside[stage], stage, weights)
+            kept.append(one)
+            targets.append(volume_BR)
+        ctx.network, ctx.kept, ctx.is_shared, ctx.weights = network, kept, outside.shape[1] == 1, weights
+        return torch.stack(targets)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Go back through the stages, then sum up each weight's gradient over all of them at once."""
+        (by_target_TBR,) = gradients
+        slopes = _backward(ctx.network, ctx.kept, by_target_TBR, ctx.weights)
+        first, second, score = (torch.stack(part[::-1]) for part in zip(*slopes, strict=True))
+
+        def product(name: str, slope: Tensor) -> Tensor:
+            left = torch.cat([getattr(one, name) for one in ctx.kept])
+            return left.T @ slope.flatten(0, 1)
+
+        outside = first.sum(dim=1, keepdim=True) if ctx.is_shared else first
+        by_weight = (product("features", first), product("first", second), second.sum(dim=(0, 1)))
+        return None, None, outside, *by_weight, product("second", score), score.sum(dim=1)
+
+
+def _forward(
+    network: TargetNetwork, water_BR: Tensor, outside: Tensor, stage: int, weights: tuple[Tensor, ...]
+) -> tuple[Tensor, Kept]:
+    """Return the targets of one stage, and what its adjoint needs."""
+    from_water, between, second_bias, to_score, score_bias = weights
+    features = network.water_features(water_BR)
+    first, first_slope = _silu(features @ from_water + outside)
+    second, second_slope = _silu(torch.addmm(second_bias, first, between))
+    sigmoid = torch.sigmoid(torch.addmm(score_bias[stage], second, to_score))
+    fraction = ((1.0 + 2.0 * STRETCH) * sigmoid - STRETCH).clamp(0.0, FULLEST)
+    target_BR, step = network.reach.trace(water_BR, fraction)
+    return target_BR, Kept(water_BR, features, first, first_slope, second, second_slope, sigmoid, step)
+
+
+def _backward(
+    network: TargetNetwork, kept: list[Kept], by_target_TBR: Tensor, weights: tuple[Tensor, ...]
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return the gradients at the inputs of both hidden layers and at the scores, from the last stage to the first."""
+    from_water, between, _, to_score, _ = weights
+    reach, count = network.reach, network.reservoirs
+    by_volume = torch.zeros_like(by_target_TBR[0])
+    slopes = []
+    for stage in range(len(kept) - 1, -1, -1):
+        one = kept[stage]
+        by_water, by_fraction = reach.pull(one.step, by_target_TBR[stage] + by_volume)
+        is_inside = (one.step.fraction > 0.0) & (one.step.fraction < FULLEST)
+        by_score = by_fraction * is_inside * ((1.0 + 2.0 * STRETCH) * one.sigmoid * (1.0 - one.sigmoid))
+        by_second = (by_score @ to_score.T) * one.second_slope
+        by_first = (by_second @ between.T) * one.first_slope
+        by_features = by_first @ from_water.T
+        by_kept = by_features[:, count:] * (one.water < reach.volume_max)
+        by_volume = by_water + (by_features[:, :count] + by_kept) * network.water_scale
+        slopes.append((by_first, by_second, by_score))
+    return slopes
+
+
+def _silu(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x · sigmoid(x) and its slope."""
+    sigmoid = torch.sigmoid(value)
+    result = value * sigmoid
+    return result, sigmoid + result * (1.0 - sigmoid)
+
+
+class ServedTargets(nn.Module):
+    """The network as it is exported: from the graph's inputs to targets, the reachable map inside.
+
+    Targets are lowered by a hair where they touch their reach: what is served is rounded to a decimal grid, and must
+    stay feasible when every target is rounded up.
+    """
+
+    margin: Tensor
+    inflow_scale: Tensor
+
+    def __init__(self, network: TargetNetwork, *, case: Case, margin: Floats) -> None:
+        super().__init__()
+        self.network = deepcopy(network).float()
+        self.reach = ReachableMap(case)
+        self.register_buffer("margin", torch.tensor(margin, dtype=torch.float64))
+
+    def forward(self, request: Tensor, sequence_inflow: Tensor, length_inflow: Tensor) -> Tensor:
+        """Return targets, float64 [B, R]; `request` holds the stage from 1, then the volumes, then what else there is.
+
+        `sequence_inflow` is [B, W, R], right-aligned; the last step is the inflow of this stage.
+        """
+        network = self.network
+        stage = torch.floor(request[:, 0] - 0.5).clamp(0.0, network.stages - 1.0).long()
+        water = request[:, 1 : 1 + network.reservoirs] + network.volume_per_flow * sequence_inflow[:, -1]
+        outside = network.stage_part(stage)
+        if network.from_inflow is not None:
+            outside = outside + self._windows(stage, sequence_inflow, length_inflow) @ network.from_inflow
+        scores = network.scores(water.float(), outside, network.score_bias[stage])
+        fraction = stretched_sigmoid(scores).double()
+        reached = self.reach.upper(water, fraction)
+        return torch.minimum(fraction * reached, torch.relu(reached - self.margin))
+
+    def _windows(self, stage: Tensor, sequence: Tensor, length: Tensor) -> Tensor:
+        """Return the features of the last inflows, the latest first, float32 [B, W R]; zero where there was none."""
+        scale, steps = self.network.inflow_scale, sequence.shape[1]
+        parts = []
+        for lag in range(self.network.history):
+            is_seen = (length > lag) & (stage >= lag)
+            features = inflow_features(sequence[:, steps - 1 - lag].float(), scale[(stage - lag).clamp(min=0)])
+            parts.append(torch.where(is_seen[:, None], features, 0.0))
+        return torch.cat(parts, dim=1)
+
+
+def _floats(values: Floats) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _drawn(inputs: int, outputs: int) -> Tensor:
+    return torch.randn(inputs, outputs) / math.sqrt(max(inputs, 1))
+
+
+def _water_scales(case: Case) -> tuple[Floats, Floats]:
+    """Return what scales water to about one, and where the middle lies: a lake by its volume, a river by its turbine."""
+    passing = case.volume_per_flow * case.turbine_max
+    is_lake = case.volume_max > 0.5 * passing
+    scale = 1.0 / np.maximum(np.where(is_lake, case.volume_max, passing), 1e-6)
+    inflow = case.volume_per_flow * _medians(case).mean(axis=0)
+    return scale, np.where(is_lake, 0.5 * case.volume_max, inflow) * scale
+
+
+def _medians(case: Case) -> Floats:
+    """Return a typical inflow of each period, float64 [P, R]."""
+    if isinstance(case.inflow, InflowTable):
+        mean: Floats = np.einsum("psr,ps->pr", case.inflow.flow, case.inflow.probability)
+        return mean
+    return case.inflow.median
+
+
+def _inflow_scales(case: Case, stages: int) -> Floats:
+    """Return one over the typical inflow of each stage, float64 [T, R]."""
+    scales: Floats = 1.0 / np.maximum(_medians(case), 1e-6)[np.arange(stages) % case.inflow.periods]
+    return scales
+
+
+def _season(stages: int, periods: int) -> Floats:
+    """Return what is known of each stage: sine and cosine of the season, the share gone, and how near the end is."""
+    stage = np.arange(stages)
+    angle = 2.0 * np.pi * stage / periods
+    near_end = np.clip((stage - (stages - _LAST_STAGES)) / _LAST_STAGES, 0.0, 1.0)
+    return np.stack([np.sin(angle), np.cos(angle), stage / stages, near_end], axis=1)
