@@ -23,7 +23,7 @@ from torch import Tensor
 
 from optimizer.baseline_report import BaselineReport
 from optimizer.training.progress import Progress
-from optimizer.training.report import TrainReport
+from optimizer.training.report import SimulatedReport, TrainReport
 from policies.feedback import Feedback
 from policies.spec import PolicySpec
 
@@ -133,11 +133,11 @@ SettingsT = TypeVar("SettingsT", bound=msgspec.Struct, contravariant=True)
 
 
 class Recipe(Protocol[SettingsT]):
-    """What a recipe's module offers; `settings.py` beside it holds `Settings`, every field with a default."""
+    """What a recipe's module offers; `settings.py` beside it holds `Settings`, whose fields are flags."""
 
     def train(
         self, log: Path | None, *, spec: PolicySpec | None, out: Path, settings: SettingsT, progress: Progress
-    ) -> TrainReport:
+    ) -> TrainReport | SimulatedReport:
         """Train and write an artifact into `out`, with `evaluation.json` beside its files.
 
         `log` is for recipes that learn from feedback; the others simulate and take None.

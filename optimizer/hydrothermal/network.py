@@ -96,7 +96,7 @@ class TargetNetwork(nn.Module):
         return when @ self.from_stage + self.first_bias
 
     def windows(self, inflow_BTR: Tensor) -> Tensor:
-        """Return the features of the inflows seen so far, the latest first, [T, B, W R]; zero before the first stage."""
+        """Return the features of the inflows seen so far, the latest first, [T, B, W R]; zero before the first."""
         shares = inflow_features(inflow_BTR.transpose(0, 1), self.inflow_scale[: self.stages, None, :])
         seen = [torch.cat([torch.zeros_like(shares[:lag]), shares[: self.stages - lag]]) for lag in range(self.history)]
         return torch.cat(seen, dim=-1)
@@ -245,7 +245,7 @@ def _drawn(inputs: int, outputs: int) -> Tensor:
 
 
 def _water_scales(case: Case) -> tuple[Floats, Floats]:
-    """Return what scales water to about one, and where the middle lies: a lake by its volume, a river by its turbine."""
+    """Return what scales water to about one, and its middle: a lake by its volume, a river by its turbine."""
     passing = case.volume_per_flow * case.turbine_max
     is_lake = case.volume_max > 0.5 * passing
     scale = 1.0 / np.maximum(np.where(is_lake, case.volume_max, passing), 1e-6)

@@ -8,9 +8,9 @@ With the water before decisions a = v⁻ + K w, and o_i the most water that can 
     v̂_i  = f_i u_i,  0 ≤ f_i < 1      the target
     o_i  = max(0, a_i + in_i − v̂_i)
 
-Each target within one stage's reach makes every later stage feasible too, so the volumes of a strict roll-out *are* its
-targets. Where turbined and spilled water of one plant go to different plants, its two maxima exclude each other: neither
-is counted, which is safe and slightly tight.
+Each target within one stage's reach makes every later stage feasible too, so the volumes of a strict roll-out *are*
+its targets. Where turbined and spilled water of one plant go to different plants, its two maxima exclude each other:
+neither is counted, which is safe and slightly tight.
 
 Gradients flow through u: held constant, they keep a few percent of the gradient's norm and turn it far off.
 

@@ -1,8 +1,7 @@
 """A policy of choices, learned from any log with propensities: `penstock train logged_bandit --log LOG --out DIR`."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,7 +12,7 @@ from optimizer.logged_bandit.network import uniform_network
 from optimizer.logged_bandit.settings import Settings
 from optimizer.training.checkpoint import remove_checkpoints
 from optimizer.training.logged import Learned, LearnSettings, learn
-from optimizer.training.loop import Budget, LoopSettings, choose_device, start_budget
+from optimizer.training.loop import Budget, LoopSettings, choose_device, start_budget, torch_threads
 from optimizer.training.progress import Progress
 from optimizer.training.report import TrainReport, write_report
 from policies.errors import UsageProblem
@@ -54,7 +53,7 @@ def train(
         wall_clock, cpu_clock=cpu_clock, wall_limit_s=settings.wall_limit_s, cpu_limit_s=settings.cpu_limit_s
     )
     checkpoints = out.with_name(f"{out.name}.checkpoint")
-    with _threads(settings.threads):
+    with torch_threads(settings.threads):
         feedback = read_feedback(log, spec=spec)
         reward = rewards_of(settings.reward, feedback=feedback)
         learned = learn(
@@ -155,14 +154,3 @@ def _report(
         cpu_s=budget.cpu_s,
         wall_s=budget.wall_s,
     )
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let torch use that many threads for a while; the number is torch's own state, so it is put back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,7 +1,7 @@
 """A fit's state on disk, from which it continues with the same bits."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -25,6 +25,7 @@ class Checkpoint:
     """Hold what a fit needs to continue: weights, the optimizer's moments, the history and the best weights so far.
 
     There is no state of a random generator: each epoch's randomness follows from the seed and the epoch's number.
+    `extra` is what a trainer adds of its own: tensors, numbers and texts.
     """
 
     fingerprint: str
@@ -34,6 +35,7 @@ class Checkpoint:
     best: dict[str, Any]
     best_value: float
     best_epoch: int
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

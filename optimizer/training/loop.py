@@ -6,7 +6,8 @@ Bits repeat on one machine, one torch and one number of threads.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,6 +133,17 @@ class Fitted:
     best_epoch: int
     best_value: float
     stopped: Stopped
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use that many threads for a while; the number is torch's own state, so it is put back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_device(name: str) -> torch.device:

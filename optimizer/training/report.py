@@ -1,7 +1,7 @@
 """What a training run says of itself; written as `evaluation.json` beside the artifact's files, undigested."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -57,7 +57,52 @@ class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float
 
 
-def write_report(report: TrainReport, *, folder: Path) -> Path:
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """Record one look at held-out scenarios: when it was, and what the policy cost there, as training prices it.
+
+    `loss`, `gradient_norm` and `learning_rate` are of the step before; None where the budget ended the training.
+    """
+
+    step: int
+    cpu_s: float
+    cost: float
+    loss: float | None
+    gradient_norm: float | None
+    learning_rate: float | None
+
+
+class SimulatedReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what was trained against a problem that is simulated, how it went, and what it cost.
+
+    Attributes:
+        recipe, identity: by what, and the artifact.
+        cost_units: of every cost below; costs are minimized.
+        mean_cost, low, high, confidence: of the exported policy on held-out scenarios, judged without the training's
+            own prices, and the interval of the mean by t.
+        scenarios: so many of them.
+        looks: the learning curve: cost on other held-out scenarios against steps and CPU-seconds.
+        details: what a domain says beside these; plain values.
+    """
+
+    recipe: str
+    identity: str
+    cost_units: str
+    mean_cost: float
+    low: float
+    high: float
+    confidence: float
+    scenarios: int
+    looks: tuple[Look, ...]
+    steps: int
+    stopped: Literal["steps", "wall_limit", "cpu_limit"]
+    device: str
+    parameter_count: int
+    cpu_s: float
+    wall_s: float
+    details: dict[str, Any] = {}
+
+
+def write_report(report: TrainReport | SimulatedReport, *, folder: Path) -> Path:
     """Write the report into an artifact's folder and return its path; no digest covers it."""
     path = folder / "evaluation.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
