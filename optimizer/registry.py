@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the contract imports torch, which a list of names must not 
     from optimizer.contract import Baseline, Recipe
 
 RECIPES: dict[str, str] = {
+    "hydrothermal": "optimizer.hydrothermal",
     "logged_bandit": "optimizer.logged_bandit",
 }
 

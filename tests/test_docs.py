@@ -34,7 +34,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 @cache
 def _flags_by_verb() -> dict[str, set[str]]:
     flags = {name: _flags_of(parser._option_string_actions) for name, parser in verbs().items()}
-    for verb, name in (("train", "logged_bandit"), ("baseline", "hydrothermal")):
+    for verb, name in (("train", "logged_bandit"), ("train", "hydrothermal"), ("baseline", "hydrothermal")):
         named = build_parser([verb, name])
         choices = next(action.choices for action in named._actions if isinstance(action.choices, dict))
         flags[verb] |= _flags_of(choices[verb]._option_string_actions)

@@ -91,7 +91,7 @@ class DualSettings(msgspec.Struct, frozen=True, kw_only=True):
         batch_size: scenarios of a step.
         late_batch_size: the same in the second half, where noise is what keeps the cost up.
         learning_rate: Adam's, after a short warm-up.
-        gradient_clip: largest norm of a step's gradient.
+        gradient_clip: largest norm of a step's gradient, as a share of the step's mean cost: no unit of money matters.
         refine_every: steps between two refinements of the problem's prices.
         check_every: steps between two looks at the held-out scenarios.
         held_out: scenarios that are looked at and never trained on.
@@ -102,7 +102,7 @@ class DualSettings(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int = 48
     late_batch_size: int = 128
     learning_rate: float = 6e-3
-    gradient_clip: float = 1e5
+    gradient_clip: float = 0.3
     refine_every: int = 20
     check_every: int = 100
     held_out: int = 120
@@ -262,7 +262,8 @@ class _Run(Generic[ModuleT, ScenarioT]):
         count = settings.batch_size if share < 0.5 else settings.late_batch_size
         scenarios = self.problem.scenarios(count, split="train", seed=self._seed())
         cost, targets = loss_and_gradient(self.module, self.problem, scenarios)
-        norm = nn.utils.clip_grad_norm_(self.module.parameters(), settings.gradient_clip)
+        largest = settings.gradient_clip * float(cost.abs())
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), max(largest, torch.finfo(cost.dtype).tiny))
         self.optimizer.step()
         self._average()
         if self.step % settings.refine_every == 0:

@@ -10,8 +10,8 @@ from penstock.arguments import existing, words_after
 from penstock.setting_flags import add_settings, given_settings, named_first
 
 if TYPE_CHECKING:
-    from optimizer.training.report import TrainReport
-    from penstock.output import Report
+    from optimizer.training.report import SimulatedReport, TrainReport
+    from penstock.output import Report, Table
     from policies.evaluation.estimators import Estimate
     from policies.spec import PolicySpec
 
@@ -72,10 +72,33 @@ def _read_spec(path: Path) -> "PolicySpec":
     return read_spec(path)
 
 
-def _report(report: "TrainReport", *, out: Path, seed: int | None) -> "Report":
+def _report(report: "TrainReport | SimulatedReport", *, out: Path, seed: int | None) -> "Report":
     import msgspec
 
-    from penstock.output import Report, Table, short
+    from optimizer.training.report import SimulatedReport
+    from penstock.output import Report
+
+    text = _simulated_text(report) if isinstance(report, SimulatedReport) else _learned_text(report)
+    result = {**msgspec.to_builtins(report), "out": str(out)}
+    return Report(result=result, text=[*text, f"artifact {report.identity} in {out}"], seed=seed)
+
+
+def _simulated_text(report: "SimulatedReport") -> "list[str | Table]":
+    """Show the learning curve, about ten looks of it, and what the exported policy costs."""
+    from penstock.output import Table, short
+
+    every = max(len(report.looks) // 10, 1)
+    shown = [*report.looks[:-1:every], report.looks[-1]]
+    rows = [(str(look.step), f"{look.cpu_s:.1f}", short(look.cost, digits=7)) for look in shown]
+    columns = ("step", "CPU-seconds", f"held-out cost, {report.cost_units}")
+    mean, low, high = (short(value, digits=7) for value in (report.mean_cost, report.low, report.high))
+    judged = f"exported policy: {mean} [{low}, {high}] {report.cost_units} in the mean of {report.scenarios} scenarios"
+    return [Table(columns=columns, rows=rows, numbers=frozenset(columns)), judged]
+
+
+def _learned_text(report: "TrainReport") -> "list[str | Table]":
+    """Show the candidates and which one was chosen."""
+    from penstock.output import Table, short
 
     rows = [
         (one.name, short(held.value), _interval(held), held.verdict, str(one.best_epoch), one.stopped)
@@ -87,12 +110,7 @@ def _report(report: "TrainReport", *, out: Path, seed: int | None) -> "Report":
         f"chosen: {report.chosen}, {report.reward} {short(report.held_out.value)} {_interval(report.held_out)} on "
         f"{report.rows_held_out} held-out rows"
     )
-    text: list[str | Table] = [
-        Table(columns=columns, rows=rows, numbers=numbers),
-        chosen,
-        f"artifact {report.identity} in {out}",
-    ]
-    return Report(result={**msgspec.to_builtins(report), "out": str(out)}, text=text, seed=seed)
+    return [Table(columns=columns, rows=rows, numbers=numbers), chosen]
 
 
 def _interval(held_out: "Estimate") -> str:

@@ -8,7 +8,7 @@ from optimizer.hydrothermal.reach import stretched_sigmoid
 from tests.helpers.hydrothermal_policies import STAGES, random_network, small_problem
 from tests.helpers.small_case import small_case
 
-SAME = {"rtol": 1e-11, "atol": 1e-11}
+SAME = 1e-11
 
 
 def _step_by_step(network: TargetNetwork, inflow: Tensor) -> Tensor:
@@ -32,14 +32,14 @@ def test_the_roll_out_and_its_adjoint_are_those_of_ordinary_operations(history: 
     weight = torch.randn(3, STAGES, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     found, expected = (random_network(seed=5, history=history) for _ in range(2))
     targets, by_hand = found.roll_out(inflow), _step_by_step(expected, inflow)
-    torch.testing.assert_close(targets, by_hand, **SAME)
+    torch.testing.assert_close(targets, by_hand, rtol=SAME, atol=SAME)
     targets.backward(weight)  # type: ignore[no-untyped-call]
     by_hand.backward(weight)  # type: ignore[no-untyped-call]
     names = dict(expected.named_parameters())
     for name, parameter in found.named_parameters():
         assert parameter.grad is not None
         assert parameter.grad.abs().max() > 0, name
-        torch.testing.assert_close(parameter.grad, names[name].grad, **SAME)
+        torch.testing.assert_close(parameter.grad, names[name].grad, rtol=SAME, atol=SAME)
 
 
 @pytest.mark.parametrize("history", [0, 2])

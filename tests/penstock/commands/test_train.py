@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from optimizer.training.report import Candidate, TrainReport
+from optimizer.training.report import Candidate, Look, SimulatedReport, TrainReport
 from penstock.main import main
 from policies.evaluation.estimators import Estimate
 
@@ -90,6 +90,27 @@ def test_the_text_says_which_candidate_was_chosen(
     text = capsys.readouterr().out
     assert "chosen: ips, click 0.5 [0.4, 0.6] on 5 held-out rows" in text
     assert f"artifact {'ab' * 32} in {tmp_path}" in text
+
+
+def test_a_simulated_recipe_shows_its_curve_and_what_the_exported_policy_costs(
+    recipe: _Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = tuple(
+        Look(step=step, cpu_s=0.1 * step, cost=900.0 - step, loss=1.0, gradient_norm=1.0, learning_rate=0.1)
+        for step in range(10, 260, 10)
+    )
+    report = SimulatedReport(
+        recipe="stand_in", identity="cd" * 32, cost_units="$", mean_cost=651.5, low=640.0, high=663.0,
+        confidence=0.95, scenarios=32, looks=looks, steps=250, stopped="steps", device="cpu", parameter_count=7,
+        cpu_s=25.0, wall_s=26.0,
+    )  # fmt: skip
+    monkeypatch.setattr(sys.modules["stand_in.recipe"], "train", lambda log, **named: report)
+    assert main(["train", "stand_in", "--out", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "held-out cost, $" in text
+    assert "exported policy: 651.5 [640, 663] $ in the mean of 32 scenarios" in text
+    assert len([line for line in text.splitlines() if line.strip().endswith("0") and line.split()[0].isdigit()]) <= 14
+    assert text.splitlines()[-2].startswith("exported policy")
 
 
 def test_help_names_the_settings_with_meaning_and_default(recipe: _Recipe, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,64 @@
+"""What can be set for training a hydrothermal policy; apart, so that its help does not wait for torch."""
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Say which case is trained for, over which horizon, and how long.
+
+    Attributes:
+        case: folder of the case, of HydroPowerModels or of msppy.
+        stages: stages of the horizon, of which the last asks for the final volumes.
+        stage_hours: hours of a stage; never guessed, and it must agree with what the case's files say.
+        load_scale: what every load is multiplied by.
+        initial_storage: fraction of the largest volume that every reservoir starts with, in [0, 1]; none: as the files
+            say.
+        cpu_minutes: CPU-minutes after which training ends; none: `steps` alone end it.
+        steps: steps after which training ends; only a run that ends by them repeats bit for bit.
+        batch_size: paths of a step.
+        late_batch_size: the same in the second half, where noise is what keeps the cost up.
+        learning_rate: of Adam; it falls along half a cosine.
+        width: units of a hidden layer.
+        history: inflows that the policy sees beside the water; none: 0 where inflows are independent, else 1.
+        steps_kept: inflows that a request may bring, at least `history`.
+        check_every: steps between two looks at the held-out paths.
+        held_out: paths that are looked at and never trained on.
+        seed: of first weights and paths.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        threads: of torch on the CPU; bits repeat only for one number.
+        resume: keep a checkpoint beside the artifact's folder and continue from the one that is there.
+    """
+
+    case: str
+    stages: int
+    stage_hours: float
+    load_scale: float = 1.0
+    initial_storage: float | None = None
+    cpu_minutes: float | None = None
+    steps: int = 20_000
+    batch_size: int = 48
+    late_batch_size: int = 128
+    learning_rate: float = 6e-3
+    width: int = 128
+    history: int | None = None
+    steps_kept: int = 26
+    check_every: int = 100
+    held_out: int = 120
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 1
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        least = {"steps": 1, "batch_size": 1, "late_batch_size": 1, "width": 1, "check_every": 1, "held_out": 1}
+        least |= {"seed": 0, "threads": 1, "steps_kept": 1, "stages": 1}
+        for name, low in least.items():
+            found = getattr(self, name)
+            if found < low:
+                raise ValueError(f"{name} must be at least {low}, found {found}")
+        if self.cpu_minutes is not None and not self.cpu_minutes > 0:
+            raise ValueError(f"cpu_minutes must be above 0, found {self.cpu_minutes}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be above 0, found {self.learning_rate}")
+        if self.history is not None and not 0 <= self.history <= self.steps_kept:
+            raise ValueError(f"history must be from 0 to steps_kept ({self.steps_kept}), found {self.history}")

@@ -1,0 +1,144 @@
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from optimizer.hydrothermal.case import Floats
+from optimizer.hydrothermal.data import SMALL_CASE_HOURS, small_case_folder
+from optimizer.hydrothermal.operate import operate
+from optimizer.hydrothermal.problem import draw_paths
+from optimizer.hydrothermal.recipe import UnableToStart, history_of, train
+from optimizer.hydrothermal.rollout import roll_out
+from optimizer.hydrothermal.settings import Settings
+from optimizer.training.progress import SilentProgress
+from optimizer.training.report import SimulatedReport
+from policies.artifact import Artifact, load_artifact
+from policies.errors import ContentRefused, UsageProblem
+from tests.helpers.hydrothermal_policies import bolivia
+from tests.helpers.small_case import small_case, small_stage
+
+STAGES = 12
+SETTINGS = Settings(
+    case=str(small_case_folder()), stages=STAGES, stage_hours=SMALL_CASE_HOURS, steps=30, batch_size=8,
+    late_batch_size=8, width=16, check_every=10, held_out=16, device="cpu", seed=5,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SimulatedReport]:
+    folder = tmp_path_factory.mktemp("trained") / "artifact"
+    return folder, train(None, spec=None, out=folder, settings=SETTINGS, progress=SilentProgress())
+
+
+@pytest.fixture(scope="module")
+def artifact(trained: tuple[Path, SimulatedReport]) -> Artifact:
+    return load_artifact(trained[0])
+
+
+def _costs(artifact: Artifact, *, count: int, seed: int) -> Floats:
+    paths = draw_paths(small_case(), count, stages=STAGES, generator=np.random.default_rng(seed))
+    volumes = roll_out(artifact.policy, small_stage(), paths)
+    costs: Floats = operate(small_stage(), volumes, inflow_BTR=paths).cost.sum(axis=1)
+    return costs
+
+
+@pytest.mark.slow  # the fixture trains and exports: two seconds that the first test pays
+def test_the_report_tells_the_curve_and_judges_what_was_exported(
+    trained: tuple[Path, SimulatedReport], artifact: Artifact
+) -> None:
+    folder, report = trained
+    assert [look.step for look in report.looks] == [10, 20, 30]
+    assert report.looks[-1].cost < report.looks[0].cost
+    assert (report.stopped, report.identity) == ("steps", artifact.identity)
+    assert report.details["gradient_cosine"] >= 1.0 - 1e-6
+    assert report.details["audited_points"] > 0
+    assert report.low < report.mean_cost < report.high
+    assert report.mean_cost == pytest.approx(report.looks[-1].cost, rel=0.1)
+    assert msgspec.json.decode((folder / "evaluation.json").read_bytes(), type=SimulatedReport) == report
+
+
+@pytest.mark.slow
+def test_the_artifact_is_feasible_in_closed_loop_and_the_same_again(artifact: Artifact, tmp_path: Path) -> None:
+    costs = _costs(artifact, count=12, seed=77)
+    assert np.isfinite(costs).all()
+    again = train(None, spec=None, out=tmp_path / "again", settings=SETTINGS, progress=SilentProgress())
+    assert again.identity == artifact.identity
+
+
+@pytest.mark.slow
+def test_the_artifact_says_what_a_planner_asks_for(artifact: Artifact) -> None:
+    spec = artifact.spec
+    assert [(field.name, field.units, field.width, field.steps) for field in spec.fields] == [
+        ("stage", "from 1", 1, None),
+        ("volume", "hm3", 4, None),
+        ("inflow", "m3/s", 4, 26),
+    ]
+    assert artifact.recourse is not None
+    assert {output.name: output.units for output in artifact.recourse.outputs} == {
+        "dispatch": "MW",
+        "turbined": "m3/s",
+        "spill": "hm3",
+        "deficit": "MW",
+        "price": "$ per MW and stage",
+        "water_value": "$ per hm3",
+        "shortfall": "hm3",
+    }
+    training = json.loads((artifact.folder / "manifest.json").read_bytes())["training"]
+    assert (training["recipe"], training["settings"]["stage_hours"]) == ("hydrothermal", SMALL_CASE_HOURS)
+    assert "case" not in training["settings"]
+
+
+def test_a_log_or_a_spec_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnableToStart, match="takes neither a log nor a spec"):
+        train(tmp_path / "log.parquet", spec=None, out=tmp_path, settings=SETTINGS, progress=SilentProgress())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"case": "nowhere"}, UsageProblem, "expected a case in nowhere"),
+        ({"stage_hours": 1.0}, ContentRefused, "stage_hours"),
+    ],
+)
+def test_a_case_that_cannot_be_is_named(
+    change: dict[str, object], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    settings = msgspec.structs.replace(SETTINGS, **change)
+    with pytest.raises(error, match=message):
+        train(None, spec=None, out=tmp_path / "out", settings=settings, progress=SilentProgress())
+    assert not (tmp_path / "out").exists()
+
+
+def test_independent_inflows_need_no_history() -> None:
+    assert history_of(SETTINGS, small_case()) == 0
+    assert history_of(msgspec.structs.replace(SETTINGS, history=4), small_case()) == 4
+
+
+@pytest.mark.slow
+def test_bolivia_with_all_its_load_from_a_start_of_70_percent_is_never_infeasible(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    settings = Settings(
+        case=str(shared_data / "hydrothermal" / "bolivia"), stages=52, stage_hours=168.0, initial_storage=0.7,
+        steps=20, batch_size=8, width=16, check_every=10, held_out=8, device="cpu",
+    )  # fmt: skip
+    report = train(None, spec=None, out=tmp_path / "out", settings=settings, progress=SilentProgress())
+    arrays = bolivia(shared_data, load_scale=1.0, initial_storage=0.7)
+    paths = draw_paths(arrays.case, 20, stages=52, generator=np.random.default_rng(9))
+    volumes = roll_out(load_artifact(tmp_path / "out").policy, arrays, paths)
+    assert np.isfinite(operate(arrays, volumes, inflow_BTR=paths).cost).all()
+    assert report.stopped == "steps"
+
+
+@pytest.mark.slow
+def test_brazil_has_the_inflow_as_a_state_and_its_loads_in_the_request(shared_data: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        case=str(shared_data / "hydrothermal" / "msppy_brazil"), stages=14, stage_hours=730.0, steps=20,
+        batch_size=8, width=16, check_every=10, held_out=8, device="cpu",
+    )  # fmt: skip
+    report = train(None, spec=None, out=tmp_path / "out", settings=settings, progress=SilentProgress())
+    spec = load_artifact(tmp_path / "out").spec
+    assert [field.name for field in spec.fields] == ["stage", "volume", "load", "inflow"]
+    assert report.looks[-1].cost < report.looks[0].cost
