@@ -25,18 +25,23 @@ from optimizer.hydrothermal.reach import FULLEST, STRETCH, ReachableMap, Step, s
 
 _LARGEST_SHARE = 8.0  # of an inflow in its median: what lies above is an outlier of a lognormal tail
 _EMBEDDING_SIZE = 16
+_silu_slope = torch.ops.aten.silu_backward
+_sigmoid_slope = torch.ops.aten.sigmoid_backward
 _LAST_STAGES = 16
 
 
 class Kept(NamedTuple):
-    """Hold what the adjoint of one stage needs: arrays [B, .] of the forward pass, and the reachable map's own."""
+    """Hold what the adjoint of one stage needs: arrays [B, .] of the forward pass, and the reachable map's own.
+
+    first_in, second_in: what enters the activations of the hidden layers.
+    """
 
     water: Tensor
     features: Tensor
+    first_in: Tensor
     first: Tensor
-    first_slope: Tensor
+    second_in: Tensor
     second: Tensor
-    second_slope: Tensor
     sigmoid: Tensor
     step: Step
 
@@ -156,12 +161,14 @@ def _forward(
     """Return the targets of one stage, and what its adjoint needs."""
     from_water, between, second_bias, to_score, score_bias = weights
     features = network.water_features(water_BR)
-    first, first_slope = _silu(features @ from_water + outside)
-    second, second_slope = _silu(torch.addmm(second_bias, first, between))
+    first_in = torch.addmm(outside, features, from_water)
+    first = nn.functional.silu(first_in)
+    second_in = torch.addmm(second_bias, first, between)
+    second = nn.functional.silu(second_in)
     sigmoid = torch.sigmoid(torch.addmm(score_bias[stage], second, to_score))
     fraction = ((1.0 + 2.0 * STRETCH) * sigmoid - STRETCH).clamp(0.0, FULLEST)
     target_BR, step = network.reach.trace(water_BR, fraction)
-    return target_BR, Kept(water_BR, features, first, first_slope, second, second_slope, sigmoid, step)
+    return target_BR, Kept(water_BR, features, first_in, first, second_in, second, sigmoid, step)
 
 
 def _backward(
@@ -169,28 +176,22 @@ def _backward(
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Return the gradients at the inputs of both hidden layers and at the scores, from the last stage to the first."""
     from_water, between, _, to_score, _ = weights
-    reach, count = network.reach, network.reservoirs
+    to_second, to_first, to_features = to_score.T.contiguous(), between.T.contiguous(), from_water.T.contiguous()
+    scale, reach, count = network.water_scale, network.reach, network.reservoirs
     by_volume = torch.zeros_like(by_target_TBR[0])
     slopes = []
     for stage in range(len(kept) - 1, -1, -1):
         one = kept[stage]
         by_water, by_fraction = reach.pull(one.step, by_target_TBR[stage] + by_volume)
         is_inside = (one.step.fraction > 0.0) & (one.step.fraction < FULLEST)
-        by_score = by_fraction * is_inside * ((1.0 + 2.0 * STRETCH) * one.sigmoid * (1.0 - one.sigmoid))
-        by_second = (by_score @ to_score.T) * one.second_slope
-        by_first = (by_second @ between.T) * one.first_slope
-        by_features = by_first @ from_water.T
+        by_score = _sigmoid_slope(by_fraction * is_inside, one.sigmoid) * (1.0 + 2.0 * STRETCH)
+        by_second = _silu_slope(by_score @ to_second, one.second_in)
+        by_first = _silu_slope(by_second @ to_first, one.first_in)
+        by_features = by_first @ to_features
         by_kept = by_features[:, count:] * (one.water < reach.volume_max)
-        by_volume = by_water + (by_features[:, :count] + by_kept) * network.water_scale
+        by_volume = torch.addcmul(by_water, by_features[:, :count] + by_kept, scale)
         slopes.append((by_first, by_second, by_score))
     return slopes
-
-
-def _silu(value: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x · sigmoid(x) and its slope."""
-    sigmoid = torch.sigmoid(value)
-    result = value * sigmoid
-    return result, sigmoid + result * (1.0 - sigmoid)
 
 
 class ServedTargets(nn.Module):
