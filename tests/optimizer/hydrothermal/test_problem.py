@@ -49,6 +49,18 @@ def test_the_target_dual_is_the_derivative_by_each_target_alone() -> None:
             assert float(priced.target_dual[0, stage, reservoir]) == pytest.approx(difference, abs=1e-2, rel=1e-6)
 
 
+def test_a_refinement_goes_on_while_much_is_missing() -> None:
+    problem = HydrothermalProblem(small_stage(), stages=STAGES, dtype=torch.float64)
+    scenarios = problem.scenarios(16, split="train", seed=6)
+    targets = problem.propose(random_network(seed=6), scenarios).detach()
+    problem.vertices.audit(np.zeros((1, 4)), periods=np.zeros(1, np.int32))
+    last = problem.refine(targets, scenarios, seed=1)
+    assert problem.vertices.points >= 1 + 2 * last.points
+    assert last.misses <= last.points / 20
+    again = problem.refine(targets, scenarios, seed=2)
+    assert again.misses <= 0.1 * again.points
+
+
 def test_what_was_found_out_can_be_taken_up_by_another_problem() -> None:
     other = HydrothermalProblem(small_stage(), stages=STAGES, dtype=torch.float64)
     other.restore(small_problem().state())
