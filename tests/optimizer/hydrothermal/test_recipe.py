@@ -90,6 +90,38 @@ def test_the_artifact_says_what_a_planner_asks_for(artifact: Artifact) -> None:
     assert "case" not in training["settings"]
 
 
+class _Cut:
+    """Interrupt a training after some steps, as a person does."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def start(self, title: str, *, total: int) -> None:
+        assert title == "ts-ddr"
+        assert total == SETTINGS.steps
+
+    def finish(self, note: str) -> None:
+        raise AssertionError(note)
+
+    def advance(self, note: str) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_ends_in_the_artifact_of_an_uninterrupted_one(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    settings, out = msgspec.structs.replace(SETTINGS, resume=True), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        train(None, spec=None, out=out, settings=settings, progress=_Cut(25))
+    assert (tmp_path / "out.checkpoint" / "hydrothermal.pt").exists()
+    train(None, spec=None, out=out, settings=settings, progress=SilentProgress())
+    assert (out / "policy.onnx").read_bytes() == (artifact.folder / "policy.onnx").read_bytes()
+    assert not (tmp_path / "out.checkpoint").exists()
+
+
 def test_a_log_or_a_spec_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnableToStart, match="takes neither a log nor a spec"):
         train(tmp_path / "log.parquet", spec=None, out=tmp_path, settings=SETTINGS, progress=SilentProgress())
