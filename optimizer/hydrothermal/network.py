@@ -198,10 +198,12 @@ class ServedTargets(nn.Module):
     """The network as it is exported: from the graph's inputs to targets, the reachable map inside.
 
     Targets are lowered by a hair where they touch their reach: what is served is rounded to a decimal grid, and must
-    stay feasible when every target is rounded up.
+    stay feasible when every target is rounded up. Water beyond anything that was trained on gets the scores of the most
+    that was: a network says nothing out there, and float32 says it with little precision. The reach knows all of it.
     """
 
     margin: Tensor
+    largest_water: Tensor
     inflow_scale: Tensor
 
     def __init__(self, network: TargetNetwork, *, case: Case, margin: Floats) -> None:
@@ -209,6 +211,7 @@ class ServedTargets(nn.Module):
         self.network = deepcopy(network).float()
         self.reach = ReachableMap(case)
         self.register_buffer("margin", torch.tensor(margin, dtype=torch.float64))
+        self.register_buffer("largest_water", torch.tensor(_largest_water(case), dtype=torch.float64))
 
     def forward(self, request: Tensor, sequence_inflow: Tensor, length_inflow: Tensor) -> Tensor:
         """Return targets, float64 [B, R]; `request` holds the stage from 1, then the volumes, then what else there is.
@@ -221,7 +224,8 @@ class ServedTargets(nn.Module):
         outside = network.stage_part(stage)
         if network.from_inflow is not None:
             outside = outside + self._windows(stage, sequence_inflow, length_inflow) @ network.from_inflow
-        scores = network.scores(water.float(), outside, network.score_bias[stage])
+        known = torch.minimum(water, self.largest_water).float()
+        scores = network.scores(known, outside, network.score_bias[stage])
         fraction = stretched_sigmoid(scores).double()
         reached = self.reach.upper(water, fraction)
         return torch.minimum(fraction * reached, torch.relu(reached - self.margin))
@@ -252,6 +256,15 @@ def _water_scales(case: Case) -> tuple[Floats, Floats]:
     scale = 1.0 / np.maximum(np.where(is_lake, case.volume_max, passing), 1e-6)
     inflow = case.volume_per_flow * _medians(case).mean(axis=0)
     return scale, np.where(is_lake, 0.5 * case.volume_max, inflow) * scale
+
+
+def _largest_water(case: Case) -> Floats:
+    """Return the most water that a stage of training begins with, float64 [R]."""
+    if isinstance(case.inflow, InflowTable):
+        largest: Floats = case.inflow.flow.max(axis=(0, 1))
+    else:
+        largest = _LARGEST_SHARE * np.maximum(case.inflow.initial, case.inflow.median.max(axis=0))
+    return case.volume_max + case.volume_per_flow * largest
 
 
 def _medians(case: Case) -> Floats:

@@ -36,9 +36,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     initial_storage: float | None = None
     cpu_minutes: float | None = None
     steps: int = 20_000
-    batch_size: int = 48
+    batch_size: int = 24
     late_batch_size: int = 128
-    learning_rate: float = 6e-3
+    learning_rate: float = 0.02
     width: int = 128
     history: int | None = None
     steps_kept: int = 26

@@ -99,9 +99,9 @@ class DualSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     steps: int = 4000
-    batch_size: int = 48
+    batch_size: int = 24
     late_batch_size: int = 128
-    learning_rate: float = 6e-3
+    learning_rate: float = 0.02
     gradient_clip: float = 0.3
     refine_every: int = 20
     check_every: int = 100
