@@ -12,7 +12,14 @@ from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
-from optimizer.registry import BASELINES, RECIPES, load_baseline_settings, load_settings
+from optimizer.registry import (
+    BASELINES,
+    RECIPES,
+    SIMULATIONS,
+    load_baseline_settings,
+    load_settings,
+    load_simulation_settings,
+)
 from penstock.main import build_parser
 from penstock.setting_flags import setting_meanings
 from policies.events import FallbackReason, Reason, json_schemas
@@ -161,9 +168,16 @@ _BASELINES: Final = """\
 Each setting of a domain's baseline is a flag: `stage_hours` is `--stage-hours`.
 """
 
+_SIMULATIONS: Final = """\
+# Simulations of `penstock simulate`
+
+Each setting of a domain's simulation is a flag: `report_stages` is `--report-stages`.
+"""
+
 _MORE_OF_VERB: Final = {
     "train": "The settings of each recipe are flags too: [recipes](recipes.md).\n\n",
     "baseline": "The settings of each domain's baseline are flags too: [baselines](baselines.md).\n\n",
+    "simulate": "The settings of each domain's simulation are flags too: [simulations](simulations.md).\n\n",
 }
 
 
@@ -176,6 +190,7 @@ def pages() -> dict[str, str]:
         "dead-letters.md": lambda: _DEAD_LETTERS + reasons_reference(),
         "recipes.md": lambda: _RECIPES + recipes_reference(),
         "baselines.md": lambda: _BASELINES + baselines_reference(),
+        "simulations.md": lambda: _SIMULATIONS + simulations_reference(),
     }
     schemas = {f"schemas/{name}.json": json.dumps(schema, indent=2) + "\n" for name, schema in json_schemas().items()}
     return {**{name: _NOTICE + make() for name, make in makers.items()}, **schemas}
@@ -210,6 +225,12 @@ def recipes_reference() -> str:
 def baselines_reference() -> str:
     """Return the settings of each domain's baseline, as Markdown."""
     tables = ((name, "\n".join(_settings(load_baseline_settings(name)))) for name in BASELINES)
+    return "".join(f"\n## {name}\n\n{table}\n" for name, table in tables)
+
+
+def simulations_reference() -> str:
+    """Return the settings of each domain's simulation, as Markdown."""
+    tables = ((name, "\n".join(_settings(load_simulation_settings(name)))) for name in SIMULATIONS)
     return "".join(f"\n## {name}\n\n{table}\n" for name, table in tables)
 
 

@@ -22,6 +22,7 @@ import msgspec
 from torch import Tensor
 
 from optimizer.baseline_report import BaselineReport
+from optimizer.simulation_report import SimulationReport
 from optimizer.training.progress import Progress
 from optimizer.training.report import SimulatedReport, TrainReport
 from policies.feedback import Feedback
@@ -159,4 +160,17 @@ class Baseline(Protocol[SettingsT]):
             UsageProblem: what is asked is incomplete or contradicts itself.
             ContentRefused: the files of the problem do not hold what they must.
             Unable: the solver finds no optimum.
+        """
+
+
+class Simulation(Protocol[SettingsT]):
+    """What a simulation's module offers; `simulate_settings.py` beside it holds `Settings`."""
+
+    def simulate(self, settings: SettingsT, *, progress: Progress) -> SimulationReport:
+        """Run policies on common scenarios as it is set, and say what each costs beside the others.
+
+        Raises:
+            UsageProblem: what is asked is incomplete or contradicts itself.
+            ContentRefused: a file does not hold what it must.
+            Unable: an artifact is refused, or a solver finds no optimum.
         """

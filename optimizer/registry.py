@@ -1,6 +1,7 @@
-"""The recipes and baselines by name: one line each, the folder that holds them; imported when asked for.
+"""The recipes, baselines and simulations by name: one line each, the folder that holds them; imported when asked for.
 
-A recipe is a folder's `recipe` with its `settings`, a baseline its `baseline` with its `baseline_settings`.
+A recipe is a folder's `recipe` with its `settings`, a baseline its `baseline` with its `baseline_settings`, a
+simulation its `simulate` with its `simulate_settings`.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import msgspec
 from policies.errors import Unable, UsageProblem
 
 if TYPE_CHECKING:  # the contract imports torch, which a list of names must not wait for
-    from optimizer.contract import Baseline, Recipe
+    from optimizer.contract import Baseline, Recipe, Simulation
 
 RECIPES: dict[str, str] = {
     "hydrothermal": "optimizer.hydrothermal",
@@ -22,6 +23,10 @@ RECIPES: dict[str, str] = {
 }
 
 BASELINES: dict[str, str] = {
+    "hydrothermal": "optimizer.hydrothermal",
+}
+
+SIMULATIONS: dict[str, str] = {
     "hydrothermal": "optimizer.hydrothermal",
 }
 
@@ -36,12 +41,16 @@ class UnknownBaseline(UsageProblem):
     """No domain of that name has a baseline."""
 
 
+class UnknownSimulation(UsageProblem):
+    """No domain of that name has a simulation."""
+
+
 class UnknownSetting(UsageProblem):
     """A recipe has no setting of that name, or the value does not fit it."""
 
 
 class UnableToImportRecipe(Unable):
-    """A library that the recipe or the baseline needs is not installed."""
+    """A library that the recipe, the baseline or the simulation needs is not installed."""
 
 
 def load_recipe(name: str) -> "Recipe[Any]":
@@ -71,6 +80,27 @@ def load_baseline_settings(name: str) -> type[msgspec.Struct]:
         UnknownBaseline: there is none; the message names the nearest known one.
     """
     settings: type[msgspec.Struct] = import_module(f"{_baseline_folder(name)}.baseline_settings").Settings
+    return settings
+
+
+def load_simulation(name: str) -> "Simulation[Any]":
+    """Import the simulation of the domain of that name.
+
+    Raises:
+        UnknownSimulation: there is none; the message names the nearest known one.
+        UnableToImportRecipe: a library is missing; the message names the extra that brings it.
+    """
+    room = _import_room(f"{_simulation_folder(name)}.simulate", f"the simulation of {name!r}")
+    return cast("Simulation[Any]", room)
+
+
+def load_simulation_settings(name: str) -> type[msgspec.Struct]:
+    """Import the settings of the simulation of that name; no solver is waited for.
+
+    Raises:
+        UnknownSimulation: there is none; the message names the nearest known one.
+    """
+    settings: type[msgspec.Struct] = import_module(f"{_simulation_folder(name)}.simulate_settings").Settings
     return settings
 
 
@@ -119,6 +149,13 @@ def _baseline_folder(name: str) -> str:
         known = ", ".join(sorted(BASELINES))
         raise UnknownBaseline(f"no domain {name!r} has a baseline{_nearest(name, BASELINES)}; known: {known}")
     return BASELINES[name]
+
+
+def _simulation_folder(name: str) -> str:
+    if name not in SIMULATIONS:
+        known = ", ".join(sorted(SIMULATIONS))
+        raise UnknownSimulation(f"no domain {name!r} can be simulated{_nearest(name, SIMULATIONS)}; known: {known}")
+    return SIMULATIONS[name]
 
 
 def _import_room(module: str, what: str) -> ModuleType:

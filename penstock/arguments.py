@@ -11,6 +11,7 @@ VERBS: Final = {
     "import": "import_",
     "train": "train",
     "baseline": "baseline",
+    "simulate": "simulate",
     "evaluate": "evaluate",
     "decide": "decide",
     "serve": "serve",

@@ -21,6 +21,7 @@ EXTRAS: Final = {
     "onnx": "train",
     "onnxscript": "train",
     "optimizer": "train",
+    "matplotlib": "report",
 }
 """Which extra brings the module that a base install lacks."""
 

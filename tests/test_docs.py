@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 
 from docs.generate import REASONS, REFERENCE, main, pages, verbs
+from optimizer.registry import BASELINES, RECIPES, SIMULATIONS
 from penstock.main import build_parser
 from policies.events import FallbackReason, Reason
 from tests.helpers.page_examples import ROOT
@@ -34,7 +35,8 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 @cache
 def _flags_by_verb() -> dict[str, set[str]]:
     flags = {name: _flags_of(parser._option_string_actions) for name, parser in verbs().items()}
-    for verb, name in (("train", "logged_bandit"), ("train", "hydrothermal"), ("baseline", "hydrothermal")):
+    with_settings = {"train": RECIPES, "baseline": BASELINES, "simulate": SIMULATIONS}
+    for verb, name in ((verb, name) for verb, names in with_settings.items() for name in names):
         named = build_parser([verb, name])
         choices = next(action.choices for action in named._actions if isinstance(action.choices, dict))
         flags[verb] |= _flags_of(choices[verb]._option_string_actions)
@@ -140,9 +142,12 @@ def test_each_reason_of_a_fallback_is_one_of_a_dead_letter() -> None:
 
 
 def test_each_flag_stands_in_the_reference(generated: dict[str, str]) -> None:
-    own = {flag for name, flags in _flags_by_verb().items() if name not in ("train", "baseline") for flag in flags} - {
-        "--help"
-    }
+    own = {
+        flag
+        for name, flags in _flags_by_verb().items()
+        if name not in ("train", "baseline", "simulate")
+        for flag in flags
+    } - {"--help"}
     assert own <= set(_FLAG.findall(generated["command-line.md"]))
 
 

@@ -70,6 +70,17 @@ class DeterministicEquivalent:
         """Return how often each rung of the ladder helped."""
         return dict(self._solver.recoveries)
 
+    def move_value(self, value: ValueCuts) -> None:
+        """Let the next paths end with other heights of the same cuts: a cost to go that inflows move.
+
+        Raises:
+            ValueError: the cuts are not of the same number, or there were none.
+        """
+        if self.value is None or value.intercept.size != self.value.intercept.size:
+            raise ValueError("expected as many cuts as the program was built with")
+        rows = np.arange(self._solver.rows - value.intercept.size, self._solver.rows, dtype=np.int32)
+        self._solver.set_row_bounds(rows, lower=value.intercept, upper=np.full(rows.size, np.inf))
+
     def solve(
         self,
         inflow_BTR: Floats,

@@ -73,6 +73,22 @@ def test_the_parts_sum_to_the_whole_and_each_stage_is_feasible_by_itself() -> No
         assert alone == pytest.approx(ours.stage_costs[path, stage], rel=1e-7)
 
 
+def test_other_heights_of_the_cuts_are_those_of_a_program_built_with_them() -> None:
+    slope = np.array([[-900.0] * 4, [-100.0] * 4])
+    low, high = (ValueCuts(intercept=np.array([40_000.0, 9_000.0]) * factor, slope=slope) for factor in (1.0, 1.2))
+    inflow = _paths(small_case(), count=3, stages=6, seed=6)
+    moved = DeterministicEquivalent(small_stage(), stages=6, value=low)
+    before = moved.solve(inflow).objective
+    moved.move_value(high)
+    expected = DeterministicEquivalent(small_stage(), stages=6, value=high).solve(inflow).objective
+    np.testing.assert_allclose(moved.solve(inflow).objective, expected, rtol=1e-9)
+    assert (expected > before).all()
+    with pytest.raises(ValueError, match="as many cuts"):
+        moved.move_value(ValueCuts(intercept=np.zeros(1), slope=slope[:1]))
+    with pytest.raises(ValueError, match="as many cuts"):
+        DeterministicEquivalent(small_stage(), stages=6).move_value(high)
+
+
 def test_nobody_without_foresight_is_cheaper() -> None:
     arrays, case = small_stage(), small_case()
     inflow = _paths(case, count=6, stages=24, seed=4)

@@ -1,0 +1,1 @@
+"""Judging: policies operated on common scenarios, their costs compared in pairs; read `course.py` first."""
