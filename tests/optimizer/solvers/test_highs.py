@@ -1,11 +1,12 @@
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import highspy
 import numpy as np
 import pytest
 
-from optimizer.solvers.highs import RUNGS, UnableToSolve, WarmSolver
+from optimizer.solvers.highs import REFRESHED, RUNGS, UnableToSolve, WarmSolver
 from optimizer.solvers.program import LinearProgram
 from policies.recourse.program import Sparse
 from tests.helpers.small_case import draw_states, small_case, small_stage
@@ -167,3 +168,64 @@ def test_only_the_first_solve_is_presolved() -> None:
 def test_an_option_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="does not take the option simplex = 3"):
         WarmSolver(_program(), options={"simplex": 3})
+
+
+class _Drifting:
+    """Stands in for HiGHS's model: until it is cleared, its columns do not add up to its rows."""
+
+    def __init__(self, model: highspy.Highs) -> None:
+        self._model, self.is_fresh = model, False
+
+    def clearSolver(self) -> Any:
+        self.is_fresh = True
+        return self._model.clearSolver()
+
+    def getSolution(self) -> Any:
+        solution = self._model.getSolution()
+        if self.is_fresh:
+            return solution
+        values = np.array(solution.col_value)
+        values[1] += 4e-4
+        return SimpleNamespace(col_value=values, row_value=solution.row_value, row_dual=solution.row_dual)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+def _drifting_solver() -> WarmSolver:
+    solver = WarmSolver(_program(), moved_rows=MOVED)
+    solver._model = _Drifting(solver._model)
+    return solver
+
+
+def test_columns_that_do_not_add_up_are_solved_for_anew_and_counted() -> None:
+    solver = _drifting_solver()
+    solver.solve(np.array([6.0]))
+    assert solver.columns().tolist() == [3.0, 3.0]
+    assert dict(solver.recoveries) == {REFRESHED: 1}
+    assert solver.columns().tolist() == [3.0, 3.0]
+    assert dict(solver.recoveries) == {REFRESHED: 1}
+
+
+def test_many_solves_hand_over_no_columns_that_do_not_add_up() -> None:
+    solver = _drifting_solver()
+    found = solver.solve_many(np.array([[6.0], [10.0]]))
+    np.testing.assert_allclose(found.columns, [[3.0, 3.0], [4.0, 6.0]])
+    np.testing.assert_allclose(found.objective, [93.5, 184.5])
+    assert solver.recoveries[REFRESHED] == 1
+
+
+def test_rows_behind_a_deleted_one_are_not_multiplied_out() -> None:
+    solver = WarmSolver(_program(), moved_rows=MOVED)
+    solver.delete_rows(np.array([1], dtype=np.int32))
+    solver.solve(np.array([6.0]))
+    assert solver.columns().tolist() == [4.0, 2.0]
+    assert not solver.recoveries
+
+
+def test_columns_of_the_small_case_add_up_without_being_solved_anew() -> None:
+    solver, states = small_stage().solver(), draw_states(small_case(), count=50, seed=4)
+    for volume, inflow in zip(*states, strict=True):
+        solver.solve(small_stage().water(volume, inflow_BR=inflow))
+        solver.columns()
+    assert not solver.recoveries
