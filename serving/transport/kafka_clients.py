@@ -9,7 +9,8 @@ docs/explanation/exactly-once.md.
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeAlias
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
 
 import kafka
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -19,16 +20,24 @@ from policies.errors import Unable
 from serving.log import log
 from serving.settings import ServeSettings
 from serving.transport.kafka_access import check_access, security_of
+from serving.transport.kafka_batches import BATCH_BYTES, BUILDER_PARTS, PRODUCER_PARTS, new_builder
 
 MAX_RECORD_BYTES: Final = 1_048_576
 """What a broker takes by default as one request, and so the largest record."""
 
-BATCH_BYTES: Final = 512 * 1024
-"""Results of one partition that travel as one batch: one round trip for a whole transaction in the usual case."""
-
-
 Identity: TypeAlias = tuple[int, int, int]
 """A producer's id and epoch, and how many answers it has lost."""
+
+
+_PRODUCER_PARTS: Final = (
+    "_transaction_manager.producer_id_and_epoch",
+    "_transaction_manager.begin_commit",
+    "_transaction_manager.send_offsets_to_transaction",
+    *PRODUCER_PARTS,
+    "_sender.force_close",
+    "_sender._client.send",
+    "_sender.wakeup",
+)
 
 
 class UnableToUseClient(Unable):
@@ -63,16 +72,6 @@ class Timing:
     admin_timeout_ms: int = 10_000
 
 
-class Record(NamedTuple):
-    """One result, ready to be sent."""
-
-    topic: str
-    partition: int
-    key: bytes
-    value: bytes
-    headers: list[tuple[str, bytes]]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Connection:
     """Hold how brokers are reached; it never shows a password."""
@@ -102,22 +101,18 @@ def check_client(producer: KafkaProducer) -> None:
     Raises:
         UnableToUseClient: one is missing.
     """
-    manager, sender = getattr(producer, "_transaction_manager", None), getattr(producer, "_sender", None)
-    parts = {
-        "_transaction_manager.producer_id_and_epoch": getattr(manager, "producer_id_and_epoch", None),
-        "_transaction_manager.begin_commit": getattr(manager, "begin_commit", None),
-        "_transaction_manager.send_offsets_to_transaction": getattr(manager, "send_offsets_to_transaction", None),
-        "_transaction_manager.maybe_add_partition_to_transaction": getattr(
-            manager, "maybe_add_partition_to_transaction", None
-        ),
-        "_accumulator.append": getattr(getattr(producer, "_accumulator", None), "append", None),
-        "_sender.force_close": getattr(sender, "force_close", None),
-        "_sender._client.send": getattr(getattr(sender, "_client", None), "send", None),
-        "_sender.wakeup": getattr(sender, "wakeup", None),
-    }
-    missing = [name for name, part in parts.items() if part is None]
+    missing = [name for name in _PRODUCER_PARTS if _part(producer, name) is None]
+    missing += [f"_builder.{name}" for name in BUILDER_PARTS if not hasattr(new_builder()._builder, name)]
     if missing:
         raise _client_lacks(missing)
+
+
+def _part(client: Any, name: str) -> Any:
+    """Return a part of a client by its dotted name, or None where it is missing."""
+    try:
+        return attrgetter(name)(client)
+    except AttributeError:
+        return None
 
 
 def _client_lacks(missing: Sequence[str]) -> UnableToUseClient:
@@ -207,13 +202,8 @@ def open_consumer(
 
 
 def _check_consumer(consumer: KafkaConsumer) -> None:
-    parts = {
-        "_coordinator.fetch_committed_offsets": getattr(
-            getattr(consumer, "_coordinator", None), "fetch_committed_offsets", None
-        ),
-        "_fetcher.fetch_records": getattr(getattr(consumer, "_fetcher", None), "fetch_records", None),
-    }
-    missing = [name for name, part in parts.items() if part is None]
+    parts = ("_coordinator.fetch_committed_offsets", "_fetcher.fetch_records")
+    missing = [name for name in parts if _part(consumer, name) is None]
     if missing:
         close_consumer(consumer)
         raise _client_lacks(missing)
@@ -323,24 +313,6 @@ def close_consumer(consumer: KafkaConsumer, *, timeout_ms: int = 2_000) -> None:
         consumer.close(autocommit=False, timeout_ms=timeout_ms)
     except KafkaError as error:
         log("abandon consumer", level="warning", reason=str(error))
-
-
-def append_records(producer: KafkaProducer, records: Sequence[Record]) -> list[Any]:
-    """Hand records of one transaction to the producer's buffer, and return a future for each.
-
-    This is what `send` does after it has looked up the topic, chosen the partition and checked types and sizes, all of
-    which is known here; for so many records at once that is most of its cost.
-    """
-    places = {(record.topic, record.partition): TopicPartition(record.topic, record.partition) for record in records}
-    for topic in {topic for topic, _ in places}:
-        producer.partitions_for(topic)  # waits for the topic's leaders where they are not known yet
-    for place in places.values():
-        producer._transaction_manager.maybe_add_partition_to_transaction(place)
-    append = producer._accumulator.append
-    return [
-        append(places[topic, partition], None, key, value, headers)[0]
-        for topic, partition, key, value, headers in records
-    ]
 
 
 def identity_of(producer: KafkaProducer) -> Identity:

@@ -14,7 +14,8 @@ from kafka.errors import AuthorizationError, InvalidProducerEpochError, KafkaErr
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from serving.contract import Positions
-from serving.transport.kafka_clients import Identity, Record, Timing, append_records, identity_of
+from serving.transport.kafka_batches import Record, append_records, check_written
+from serving.transport.kafka_clients import Identity, Timing, identity_of
 from serving.transport.kafka_life import (
     CommitUnanswered,
     Faults,
@@ -101,12 +102,11 @@ def transact(
 
 
 def _send(producer: KafkaProducer, records: Sequence[Record], timing: Timing) -> None:
-    """Send and wait; a send that failed shows nowhere but in its own future (H1)."""
-    futures = append_records(producer, records)
+    """Send and wait; a send that failed shows nowhere but in its own batch (H1)."""
+    batches = append_records(producer, records)
     producer.flush(timeout=(timing.delivery_timeout_ms + 1_000) / 1000)
-    for future in futures:
-        if not future.succeeded():
-            raise future.exception or TransactionFailed("a send has no outcome after the flush")
+    for batch in batches:
+        check_written(batch)
 
 
 def _send_positions(

@@ -10,7 +10,8 @@ from typing import Final, Protocol, TypeAlias
 
 from policies.errors import Unable
 from serving.contract import Message, Place, Positions
-from serving.transport.kafka_clients import Connection, Record, Timing
+from serving.transport.kafka_batches import Record
+from serving.transport.kafka_clients import Connection, Timing
 
 BATCH_BYTES: Final = 32 * 1024 * 1024
 """Requests of one batch at most; the client itself sets no bound on what is in flight (H11)."""

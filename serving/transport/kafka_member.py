@@ -23,9 +23,9 @@ from kafka.errors import (
 
 from serving.contract import Message, Place, Positions
 from serving.log import log
+from serving.transport.kafka_batches import Record
 from serving.transport.kafka_clients import (
     Identity,
-    Record,
     ask_committed,
     ask_offsets,
     close_consumer,

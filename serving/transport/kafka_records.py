@@ -7,7 +7,7 @@ from typing import Any, Final
 from policies.events import Source
 from serving.contract import Kind, Message, Result
 from serving.log import log
-from serving.transport.kafka_clients import Record
+from serving.transport.kafka_batches import Record
 from serving.transport.kafka_topics import choose_partitions, split_topic
 
 ROOM: Final = 1_000_000 + 16 * 1024

@@ -13,7 +13,8 @@ from policies.errors import UsageProblem
 from policies.events import DeadLetter, Reason, from_bytes
 from serving.contract import Place, Positions
 from serving.redrive import Letter, asked_by
-from serving.transport.kafka_clients import Connection, Record, Timing, close_producer, identity_of, open_producer
+from serving.transport.kafka_batches import Record
+from serving.transport.kafka_clients import Connection, Timing, close_producer, identity_of, open_producer
 from serving.transport.kafka_guard import Membership, transact
 from serving.transport.kafka_life import TransactionFailed
 from serving.transport.kafka_reader import TopicReader

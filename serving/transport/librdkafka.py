@@ -16,7 +16,7 @@ from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPar
 from policies.events import Source
 from serving.contract import Message, Place, Positions
 from serving.log import log
-from serving.transport.kafka_clients import Record
+from serving.transport.kafka_batches import Record
 from serving.transport.kafka_life import (
     BatchStale,
     CommitUnanswered,
