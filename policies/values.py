@@ -163,20 +163,24 @@ def _pack(column: list[Any], field: Field, codes: dict[str, int] | None) -> byte
         if field.width > 1:
             if set(map(type, column)) != {list} or set(map(len, column)) != {field.width}:
                 return None
-            column = list(chain.from_iterable(column))
-        data = struct.pack(f"{len(column)}d", *column)
+            pack = struct.Struct(f"{field.width}d").pack
+            data = b"".join([pack(*vector) for vector in column])
+        else:
+            data = struct.pack(f"{len(column)}d", *column)
     except (TypeError, struct.error, OverflowError):
         return None
-    return None if _holds_bool(column, data) else data
+    return None if _holds_bool(column, data, field.width) else data
 
 
-def _holds_bool(values: list[Any], data: bytes) -> bool:
+def _holds_bool(column: list[Any], data: bytes, width: int) -> bool:
     """Say whether a bool slipped in as a number; only 0 and 1 can have been one."""
-    if len(values) <= _FEW:
-        return bool in set(map(type, values))
+    if len(column) * width <= _FEW:
+        return bool in set(map(type, column if width == 1 else chain.from_iterable(column)))
     numbers = np.frombuffer(data)
     suspects = np.flatnonzero((numbers == 0) | (numbers == 1)).tolist()
-    return bool in {type(values[place]) for place in suspects}
+    if width == 1:
+        return bool in {type(column[place]) for place in suspects}
+    return bool in {type(column[place // width][place % width]) for place in suspects}
 
 
 def _encode_values(

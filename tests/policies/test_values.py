@@ -101,6 +101,17 @@ def test_a_bad_value_is_found_among_few_and_among_many(value: object, count: int
     assert caught.value.row == count // 2
 
 
+@pytest.mark.parametrize("count", [2, 500])
+def test_a_bool_within_a_vector_is_found_among_few_and_among_many(count: int) -> None:
+    block = Block((Field(name="x", width=3, lower=0, upper=1),))
+    vectors: list[list[Any]] = [[0.5, 1, 0] for _ in range(count)]
+    assert block.encode({"x": vectors}, count, Tally()).tolist() == vectors
+    vectors[-1] = [0.5, 0.5, True]
+    with pytest.raises(UnableToEncode, match="x must be a number, found True") as refused:
+        block.encode({"x": vectors}, count, Tally())
+    assert refused.value.row == count - 1
+
+
 def test_a_fault_in_a_sequence_names_the_request() -> None:
     field = Field(name="x", steps=3, lower=0, upper=1)
     with pytest.raises(UnableToEncode) as caught:
