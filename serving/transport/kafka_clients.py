@@ -21,6 +21,7 @@ from serving.log import log
 from serving.settings import ServeSettings
 from serving.transport.kafka_access import check_access, security_of
 from serving.transport.kafka_batches import BATCH_BYTES, BUILDER_PARTS, PRODUCER_PARTS, new_builder
+from serving.transport.kafka_selector import PlainSelector
 
 MAX_RECORD_BYTES: Final = 1_048_576
 """What a broker takes by default as one request, and so the largest record."""
@@ -156,6 +157,7 @@ def open_producer(connection: Connection, *, transactional_id: str, timing: Timi
         retry_backoff_ms=timing.retry_backoff_ms,
         linger_ms=0,
         batch_size=BATCH_BYTES,
+        selector=PlainSelector,
         max_request_size=MAX_RECORD_BYTES,
         allow_auto_create_topics=False,
         metrics_enabled=False,
@@ -191,6 +193,7 @@ def open_consumer(
         request_timeout_ms=timing.request_timeout_ms,
         bootstrap_timeout_ms=timing.bootstrap_timeout_ms,
         max_poll_records=max_batch,
+        selector=PlainSelector,
         max_poll_interval_ms=60_000,
         retry_backoff_ms=20,
         fetch_max_wait_ms=500,
