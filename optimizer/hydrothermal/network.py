@@ -208,7 +208,7 @@ class ServedTargets(nn.Module):
 
     def __init__(self, network: TargetNetwork, *, case: Case, margin: Floats) -> None:
         super().__init__()
-        self.network = deepcopy(network).float()
+        self.network = deepcopy(network).double()
         self.reach = ReachableMap(case)
         self.register_buffer("margin", torch.tensor(margin, dtype=torch.float64))
         self.register_buffer("largest_water", torch.tensor(_largest_water(case), dtype=torch.float64))
@@ -224,9 +224,11 @@ class ServedTargets(nn.Module):
         outside = network.stage_part(stage)
         if network.from_inflow is not None:
             outside = outside + self._windows(stage, sequence_inflow, length_inflow) @ network.from_inflow
-        known = torch.minimum(water, self.largest_water).float()
-        scores = network.scores(known, outside, network.score_bias[stage])
-        fraction = stretched_sigmoid(scores).double()
+        known = torch.minimum(water, self.largest_water)
+        first = _precise_silu(network.water_features(known) @ network.from_water + outside)
+        second = _precise_silu(first @ network.between + network.second_bias)
+        scores = second @ network.to_score + network.score_bias[stage]
+        fraction = stretched_sigmoid(scores.float()).double()
         reached = self.reach.upper(water, fraction)
         return torch.minimum(fraction * reached, torch.relu(reached - self.margin))
 
@@ -236,9 +238,14 @@ class ServedTargets(nn.Module):
         parts = []
         for lag in range(self.network.history):
             is_seen = (length > lag) & (stage >= lag)
-            features = inflow_features(sequence[:, steps - 1 - lag].float(), scale[(stage - lag).clamp(min=0)])
+            features = inflow_features(sequence[:, steps - 1 - lag], scale[(stage - lag).clamp(min=0)])
             parts.append(torch.where(is_seen[:, None], features, 0.0))
         return torch.cat(parts, dim=1)
+
+
+def _precise_silu(value: Tensor) -> Tensor:
+    """Return x · sigmoid(x), float64, with the sigmoid in float32: onnxruntime's float64 one varies with the batch."""
+    return value * torch.sigmoid(value.float()).double()
 
 
 def _floats(values: Floats) -> Tensor:

@@ -79,3 +79,14 @@ def test_later_inflows_change_no_earlier_target() -> None:
         one, two = network.roll_out(inflow), network.roll_out(other)
     assert torch.equal(one[:, :7], two[:, :7])
     assert not torch.equal(one[:, 7], two[:, 7])
+
+
+def test_water_beyond_what_was_trained_gets_the_scores_of_the_most_that_was() -> None:
+    served = ServedTargets(random_network(seed=9), case=small_case(), margin=np.zeros(4))
+    scenarios = small_problem().scenarios(1, split="test", seed=4)
+    observed = small_problem().observe(torch.tensor(small_case().volume_max)[None, :], scenarios, 0)
+    fractions = []
+    for times in (1e3, 1e6):
+        observed["sequence_inflow"] = torch.full((1, 1, 4), times, dtype=torch.float64)
+        fractions.append(served(**observed)[0, [0, 1, 3]] / served.reach.volume_max[[0, 1, 3]])
+    assert torch.equal(fractions[0], fractions[1])
