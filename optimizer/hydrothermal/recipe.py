@@ -4,7 +4,6 @@ What is written is an artifact: targets by ONNX with the reachable map inside, a
 which makes of them a dispatch with prices and water values.
 """
 
-import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 import torch
 
 from optimizer.export import export_policy
-from optimizer.hydrothermal.case import Case, Floats
+from optimizer.hydrothermal.case import Case
 from optimizer.hydrothermal.data import load_case
 from optimizer.hydrothermal.inflow import InflowTable
 from optimizer.hydrothermal.network import ServedTargets, TargetNetwork
@@ -27,6 +25,7 @@ from optimizer.hydrothermal.rollout import roll_out, served_margin
 from optimizer.hydrothermal.settings import Settings
 from optimizer.hydrothermal.spec import DOMAIN, policy_spec
 from optimizer.hydrothermal.stage import StageArrays, compile_stage
+from optimizer.mean_interval import mean_interval
 from optimizer.training.checkpoint import remove_checkpoints
 from optimizer.training.dual import DualSettings, Trained, check_gradient
 from optimizer.training.dual import train as train_by_duals
@@ -35,7 +34,6 @@ from optimizer.training.progress import Progress
 from optimizer.training.report import SimulatedReport, write_report
 from policies.artifact import load_artifact
 from policies.errors import UsageProblem
-from policies.evaluation.intervals import f_quantile
 from policies.spec import PolicySpec
 
 RECIPE: Final = DOMAIN
@@ -200,7 +198,7 @@ def _report(
     paths = problem.scenarios(_JUDGED_PATHS, split="test", seed=settings.seed).inflow.cpu().double().numpy()
     volumes = roll_out(load_artifact(folder).policy, arrays, paths)
     operation = operate(arrays, volumes, inflow_BTR=paths)
-    mean, half = _interval(operation.cost.sum(axis=1))
+    cost = mean_interval(operation.cost.sum(axis=1), confidence=CONFIDENCE)
     details = {
         "case": case.name,
         "stages": settings.stages,
@@ -216,9 +214,9 @@ def _report(
         recipe=RECIPE,
         identity=identity,
         cost_units=case.units.cost,
-        mean_cost=mean,
-        low=mean - half,
-        high=mean + half,
+        mean_cost=cost.mean,
+        low=cost.low,
+        high=cost.high,
         confidence=CONFIDENCE,
         scenarios=len(paths),
         looks=trained.looks,
@@ -230,9 +228,3 @@ def _report(
         wall_s=budget.wall_s,
         details=details,
     )
-
-
-def _interval(costs: Floats) -> tuple[float, float]:
-    """Return the mean and half the width of its interval."""
-    spread = float(np.std(costs, ddof=1)) / math.sqrt(costs.size)
-    return float(costs.mean()), math.sqrt(f_quantile(CONFIDENCE, costs.size - 1)) * spread
