@@ -13,6 +13,10 @@ DOMAIN: Final = "hydrothermal"
 _INFLOW_ROOM: Final = 10.0
 """An inflow may be as many times larger than the largest one known: floods come, typing errors do not pass."""
 
+_INFLOW_ROOM_OF_A_LAW: Final = 100.0
+"""The same where inflows are drawn from a law with a heavy tail, as a multiple of the largest median: in 3,000 paths of
+ten years of the Brazilian system, the largest inflow was fifty times the largest median of its region."""
+
 _LOAD_ROOM: Final = 2.0
 
 
@@ -76,7 +80,8 @@ def deficit_names(case: Case) -> tuple[str, ...]:
 
 def _largest_inflow(case: Case) -> tuple[float, ...]:
     if isinstance(case.inflow, InflowTable):
-        largest = case.inflow.flow.max(axis=(0, 1))
+        largest = _INFLOW_ROOM * np.maximum(case.inflow.flow.max(axis=(0, 1)), 1.0)
     else:
-        largest = np.maximum(case.inflow.initial, case.inflow.median.max(axis=0))
-    return tuple(float(value) for value in _INFLOW_ROOM * np.maximum(largest, 1.0))
+        median = np.maximum(case.inflow.initial, case.inflow.median.max(axis=0))
+        largest = _INFLOW_ROOM_OF_A_LAW * np.maximum(median, 1.0)
+    return tuple(largest.tolist())

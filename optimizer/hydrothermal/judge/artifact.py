@@ -15,7 +15,8 @@ from optimizer.hydrothermal.case import Case, Floats
 from optimizer.hydrothermal.judge.requests import stage_columns
 from optimizer.training.progress import Progress
 from policies.artifact import Artifact
-from policies.encode import Arrays, Encoder
+from policies.columns import Columns, UnableToEncode
+from policies.encode import Arrays, Encoded, Encoder
 from policies.errors import Unable, UsageProblem
 from policies.quantities import settle_quantities
 from policies.recourse.contract import Applied, Recourse
@@ -59,12 +60,11 @@ class ServedPolicy:
         volume_BR: float64 [B, R], before it. inflow_BTR: float64 [B, stage + 1, R], that of the stage last.
 
         Raises:
-            UnableToDecide: a scenario has no decision.
-            UnableToEncode: a scenario's state is not within the bounds of the spec.
+            UnableToDecide: a scenario has no decision, or its state is not within the bounds of the spec.
         """
         spec = self._artifact.spec
         columns = stage_columns(spec, self._case, stage=stage, volume_BR=volume_BR, inflow_BTR=inflow_BTR)
-        (bucket,) = self._encoder.encode(columns).buckets
+        (bucket,) = self._encode(columns, stage).buckets
         proposal = self._artifact.policy.propose(bucket.arrays, bucket.mask)
         quantities, is_sound = settle_quantities(proposal, spec=spec)
         if not is_sound.all():
@@ -74,6 +74,15 @@ class ServedPolicy:
         applied = quantities if recourse is None else self._apply(recourse, quantities, bucket.arrays, stage)
         self.largest_change = max(self.largest_change, float(np.abs(applied - quantities).max(initial=0.0)))
         return applied.clip(0.0, self._case.volume_max)
+
+    def _encode(self, columns: Columns, stage: int) -> Encoded:
+        try:
+            return self._encoder.encode(columns)
+        except UnableToEncode as error:
+            who = "a scenario" if error.row is None else f"scenario {error.row + 1}"
+            raise UnableToDecide(
+                f"stage {stage + 1} of {who}: {error.fault.detail}; served, it is a dead letter ({error.fault.reason})"
+            ) from error
 
     def _apply(self, recourse: Recourse, quantities: Floats, arrays: Arrays, stage: int) -> Floats:
         applied = recourse.apply(quantities, parameters=arrays)

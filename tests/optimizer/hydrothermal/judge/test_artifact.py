@@ -83,6 +83,13 @@ def test_what_would_be_a_dead_letter_is_an_error_that_names_its_place() -> None:
         _rolled(policy)
 
 
+def test_a_flood_beyond_the_spec_is_an_error_that_names_stage_scenario_and_reason() -> None:
+    judged = judged_small()
+    judged.inflow[4, 2] *= 1e4
+    with pytest.raises(UnableToDecide, match=r"stage 3 of scenario 5: .*inflow.*dead letter \(out_of_range\)"):
+        _rolled(_served(artifact_keeping(0.2)), judged)
+
+
 def test_volumes_that_are_not_finite_are_an_error() -> None:
     with pytest.raises(UnableToDecide, match="stage 1 of scenario 1: the graph's volumes are not finite"):
         _rolled(_served(artifact_keeping(float("nan"))))
