@@ -99,6 +99,7 @@ class Member:
         self._settings, self._take_over = settings, take_over
         self._ends: dict[TopicPartition, int] = {}
         self._turns = Turns()
+        self._is_flowing = False
         self.membership: Membership | None = None
         with _told():
             self._open()
@@ -123,6 +124,7 @@ class Member:
         with _told():
             if self._turns and self.present() == self.membership:
                 return self._turns.take()
+            self._is_flowing = False
             if self._turns:  # positions are past what was kept: they must be read anew even if the group looks the same
                 self._turns.clear()
                 self.membership = None
@@ -130,6 +132,7 @@ class Member:
                 (place.topic, place.partition): [to_message(row) for row in rows]
                 for place, rows in self._poll().items()
             }
+            self._is_flowing = bool(found)
         if not self._settings.is_per_partition:
             return found
         self._turns.add(found)
@@ -177,12 +180,22 @@ class Member:
         if not committed:
             return {}
         with _told():
-            ends = ask_offsets(self.consumer.end_offsets, (TopicPartition(*place) for place in committed))
+            ends = self._ends_of([TopicPartition(*place) for place in committed])
             reached, kept = dict(committed), set(self._turns)
             for place in reached:
                 if committed[place] == polled[place] and place not in kept:
                     reached[place] = max(committed[place], self.consumer.position(TopicPartition(*place)) or 0)
         return {tuple(place): max(0, end - reached[tuple(place)]) for place, end in ends.items()}
+
+    def _ends_of(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Return where partitions end: as the last fetches told while messages come, else as the broker says now.
+
+        A question to the broker waits behind the fetch that is under way, for half a second where nothing comes, and a
+        batch would wait with it.
+        """
+        told = {place: self.consumer.highwater(place) for place in places} if self._is_flowing else {}
+        known = {place: int(end) for place, end in told.items() if end is not None}
+        return known if len(known) == len(places) else ask_offsets(self.consumer.end_offsets, places)
 
     def has_committed(self, place: Place, marker: str) -> bool:
         with _told():

@@ -67,7 +67,7 @@ class LibrdkafkaLife:
         self._name = uuid.uuid4().hex
         self._heard = Heard()
         self._changes = 0
-        self._is_assigned = self._is_closing = self._is_full = False
+        self._is_assigned = self._is_closing = self._is_full = self._is_flowing = False
         self._ends: Mapping[Place, int] = {}
         self._reached: dict[Place, int] = {}
         self.membership: Membership | None = None
@@ -116,7 +116,7 @@ class LibrdkafkaLife:
 
     def lag(self, committed: Positions, polled: Positions) -> Mapping[Place, int]:
         with _told():
-            ends = self._ask_ends(committed)
+            ends = self._known_ends(committed) if self._is_flowing else self._ask_ends(committed)
         found = {}
         for place, position in committed.items():
             reached = self._reached.get(place, 0) if position == polled[place] else 0
@@ -209,6 +209,7 @@ class LibrdkafkaLife:
         if rows and self._settings.max_batch > 1:
             rows += self.consumer.consume(self._settings.max_batch - 1, 0)
         self._is_full = len(rows) >= self._settings.max_batch
+        self._is_flowing = bool(rows)
         return rows
 
     def _sort(self, rows: Iterable[Any]) -> dict[Place, list[Message]]:
@@ -279,6 +280,14 @@ class LibrdkafkaLife:
 
     def _ask_ends(self, places: Iterable[Place]) -> dict[Place, int]:
         return {place: int(self._ask_watermarks(place)[1]) for place in places}
+
+    def _known_ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Return where partitions end as the last fetches told: a question to the broker would wait behind a fetch."""
+        found = {}
+        for place in places:
+            _, end = self.consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+            found[place] = int(end) if end >= 0 else self._ask_watermarks(place)[1]
+        return found
 
     def _ask_watermarks(self, place: Place) -> tuple[int, int]:
         found: tuple[int, int] | None = self.consumer.get_watermark_offsets(TopicPartition(*place), timeout=5.0)

@@ -49,6 +49,30 @@ def test_a_second_look_takes_no_more_than_a_batch_may_hold(topics: Topics) -> No
     assert offsets == [[0, 1, 2], [3]]
 
 
+def test_while_messages_come_the_lag_is_told_without_asking_the_broker(
+    topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question would wait behind the fetch that is under way, for half a second where nothing comes."""
+    topics.feed(requests(5))
+    worker = topics.open(is_finite=False, max_batch=2)
+    consumer = member_of(worker).consumer
+    asked: list[object] = []
+    ends = consumer.end_offsets
+
+    def ask(places: Any) -> Any:
+        asked.append(places)
+        return ends(places)
+
+    monkeypatch.setattr(consumer, "end_offsets", ask)
+    flowing = [(len(worker.poll().messages), *worker.lag().values()) for _ in range(3)]
+    silent = asked[:]
+    worker.poll()
+    at_rest = worker.lag()
+    worker.close()
+    assert (flowing, silent) == ([(2, 5), (2, 5), (1, 5)], [])
+    assert (list(at_rest.values()), len(asked)) == ([5], 1)
+
+
 def test_messages_carry_the_time_that_their_records_have(topics: Topics) -> None:
     topics.feed(requests(2), timestamp_ms=1_790_000_000_123)
     worker = topics.open()
