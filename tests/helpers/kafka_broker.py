@@ -166,8 +166,9 @@ class KafkaBroker:
         self._forget()
 
     def pause(self) -> None:
-        """Stop it where it stands, sockets open."""
+        """Stop it where it stands, sockets open, and return when all its threads do: it may answer until then."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let it go on."""
