@@ -12,14 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
-from optimizer.registry import (
-    BASELINES,
-    RECIPES,
-    SIMULATIONS,
-    load_baseline_settings,
-    load_settings,
-    load_simulation_settings,
-)
+from optimizer.registry import BASELINES, RECIPES, SIMULATIONS, Shelf
 from penstock.main import build_parser
 from penstock.setting_flags import setting_meanings
 from policies.events import FallbackReason, Reason, json_schemas
@@ -188,9 +181,9 @@ def pages() -> dict[str, str]:
         "metrics.md": lambda: _METRICS + metrics_reference(),
         "command-line.md": lambda: _COMMAND_LINE + command_line_reference(),
         "dead-letters.md": lambda: _DEAD_LETTERS + reasons_reference(),
-        "recipes.md": lambda: _RECIPES + recipes_reference(),
-        "baselines.md": lambda: _BASELINES + baselines_reference(),
-        "simulations.md": lambda: _SIMULATIONS + simulations_reference(),
+        "recipes.md": lambda: _RECIPES + offered_reference(RECIPES),
+        "baselines.md": lambda: _BASELINES + offered_reference(BASELINES),
+        "simulations.md": lambda: _SIMULATIONS + offered_reference(SIMULATIONS),
     }
     schemas = {f"schemas/{name}.json": json.dumps(schema, indent=2) + "\n" for name, schema in json_schemas().items()}
     return {**{name: _NOTICE + make() for name, make in makers.items()}, **schemas}
@@ -217,20 +210,9 @@ def reasons_reference() -> str:
     return "\n".join(lines) + "\n" + _FALLBACKS + "\n".join(fallbacks) + "\n"
 
 
-def recipes_reference() -> str:
-    """Return the settings of each recipe, as Markdown."""
-    return "".join(f"\n## {name}\n\n" + "\n".join(_settings(load_settings(name))) + "\n" for name in RECIPES)
-
-
-def baselines_reference() -> str:
-    """Return the settings of each domain's baseline, as Markdown."""
-    tables = ((name, "\n".join(_settings(load_baseline_settings(name)))) for name in BASELINES)
-    return "".join(f"\n## {name}\n\n{table}\n" for name, table in tables)
-
-
-def simulations_reference() -> str:
-    """Return the settings of each domain's simulation, as Markdown."""
-    tables = ((name, "\n".join(_settings(load_simulation_settings(name)))) for name in SIMULATIONS)
+def offered_reference(shelf: Shelf[Any]) -> str:
+    """Return the settings of each one of a shelf, as Markdown."""
+    tables = ((name, "\n".join(_settings(shelf.load_settings(name)))) for name in shelf.folders)
     return "".join(f"\n## {name}\n\n{table}\n" for name, table in tables)
 
 

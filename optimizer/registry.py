@@ -1,14 +1,14 @@
-"""The recipes, baselines and simulations by name: one line each, the folder that holds them; imported when asked for.
+"""What domains offer the command line, by name: recipes, baselines and simulations; imported when asked for.
 
 A recipe is a folder's `recipe` with its `settings`, a baseline its `baseline` with its `baseline_settings`, a
-simulation its `simulate` with its `simulate_settings`.
+simulation its `simulate` with its `simulate_settings`. To offer one is one line here.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast, get_origin
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_origin
 
 import msgspec
 
@@ -17,101 +17,98 @@ from policies.errors import Unable, UsageProblem
 if TYPE_CHECKING:  # the contract imports torch, which a list of names must not wait for
     from optimizer.contract import Baseline, Recipe, Simulation
 
-RECIPES: dict[str, str] = {
-    "hydrothermal": "optimizer.hydrothermal",
-    "logged_bandit": "optimizer.logged_bandit",
-}
-
-BASELINES: dict[str, str] = {
-    "hydrothermal": "optimizer.hydrothermal",
-}
-
-SIMULATIONS: dict[str, str] = {
-    "hydrothermal": "optimizer.hydrothermal",
-}
-
 _EXTRA_OF = {"torch": "train", "pyomo": "train", "onnx": "train", "onnxscript": "train", "pyarrow": "evaluate"}
 
-
-class UnknownRecipe(UsageProblem):
-    """No recipe has that name."""
+RoomT = TypeVar("RoomT")
 
 
-class UnknownBaseline(UsageProblem):
-    """No domain of that name has a baseline."""
-
-
-class UnknownSimulation(UsageProblem):
-    """No domain of that name has a simulation."""
+class NotOffered(UsageProblem):
+    """Nothing of that kind has that name."""
 
 
 class UnknownSetting(UsageProblem):
-    """A recipe has no setting of that name, or the value does not fit it."""
+    """There is no setting of that name, or the value does not fit it."""
 
 
-class UnableToImportRecipe(Unable):
+class UnableToImport(Unable):
     """A library that the recipe, the baseline or the simulation needs is not installed."""
 
 
-def load_recipe(name: str) -> "Recipe[Any]":
-    """Import the recipe of that name.
+@dataclass(frozen=True, kw_only=True)
+class Shelf(Generic[RoomT]):
+    """Hold what is offered of one kind, by name.
 
-    Raises:
-        UnknownRecipe: there is none; the message names the nearest known one.
-        UnableToImportRecipe: a library is missing; the message names the extra that brings it.
+    Attributes:
+        folders: the import path of the folder behind each name.
+        room: the module in a folder that does the work.
+        settings: the module beside it whose `Settings` say what can be set; it waits for no solver and no torch.
+        what: names one in a sentence; `{name}` stands for its name.
+        absence: says that there is none of a name.
     """
-    return cast("Recipe[Any]", _import_room(f"{_folder(name)}.recipe", f"the recipe {name!r}"))
+
+    folders: Mapping[str, str]
+    room: str
+    settings: str
+    what: str
+    absence: str
+
+    def load(self, name: str) -> RoomT:
+        """Import what does the work.
+
+        Raises:
+            NotOffered: there is none; the message names the nearest known one.
+            UnableToImport: a library is missing; the message names the extra that brings it.
+        """
+        try:
+            return cast("RoomT", import_module(f"{self._folder(name)}.{self.room}"))
+        except ModuleNotFoundError as error:
+            library = (error.name or "").partition(".")[0]
+            if library not in _EXTRA_OF:
+                raise
+            raise UnableToImport(
+                f"{self.what.format(name=name)} needs {library}, which is not installed; "
+                f"pip install 'penstock[{_EXTRA_OF[library]}]'"
+            ) from error
+
+    def load_settings(self, name: str) -> type[msgspec.Struct]:
+        """Import what can be set.
+
+        Raises:
+            NotOffered: there is none; the message names the nearest known one.
+        """
+        settings: type[msgspec.Struct] = import_module(f"{self._folder(name)}.{self.settings}").Settings
+        return settings
+
+    def _folder(self, name: str) -> str:
+        if name not in self.folders:
+            known = ", ".join(sorted(self.folders))
+            raise NotOffered(f"{self.absence.format(name=name)}{_nearest(name, self.folders)}; known: {known}")
+        return self.folders[name]
 
 
-def load_baseline(name: str) -> "Baseline[Any]":
-    """Import the baseline of the domain of that name.
+RECIPES: "Shelf[Recipe[Any]]" = Shelf(
+    folders={"hydrothermal": "optimizer.hydrothermal", "logged_bandit": "optimizer.logged_bandit"},
+    room="recipe",
+    settings="settings",
+    what="the recipe {name!r}",
+    absence="there is no recipe {name!r}",
+)
 
-    Raises:
-        UnknownBaseline: there is none; the message names the nearest known one.
-        UnableToImportRecipe: a library is missing; the message names the extra that brings it.
-    """
-    return cast("Baseline[Any]", _import_room(f"{_baseline_folder(name)}.baseline", f"the baseline of {name!r}"))
+BASELINES: "Shelf[Baseline[Any]]" = Shelf(
+    folders={"hydrothermal": "optimizer.hydrothermal"},
+    room="baseline",
+    settings="baseline_settings",
+    what="the baseline of {name!r}",
+    absence="no domain {name!r} has a baseline",
+)
 
-
-def load_baseline_settings(name: str) -> type[msgspec.Struct]:
-    """Import the settings of the baseline of that name; no solver is waited for.
-
-    Raises:
-        UnknownBaseline: there is none; the message names the nearest known one.
-    """
-    settings: type[msgspec.Struct] = import_module(f"{_baseline_folder(name)}.baseline_settings").Settings
-    return settings
-
-
-def load_simulation(name: str) -> "Simulation[Any]":
-    """Import the simulation of the domain of that name.
-
-    Raises:
-        UnknownSimulation: there is none; the message names the nearest known one.
-        UnableToImportRecipe: a library is missing; the message names the extra that brings it.
-    """
-    room = _import_room(f"{_simulation_folder(name)}.simulate", f"the simulation of {name!r}")
-    return cast("Simulation[Any]", room)
-
-
-def load_simulation_settings(name: str) -> type[msgspec.Struct]:
-    """Import the settings of the simulation of that name; no solver is waited for.
-
-    Raises:
-        UnknownSimulation: there is none; the message names the nearest known one.
-    """
-    settings: type[msgspec.Struct] = import_module(f"{_simulation_folder(name)}.simulate_settings").Settings
-    return settings
-
-
-def load_settings(name: str) -> type[msgspec.Struct]:
-    """Import the settings of the recipe of that name; torch is not waited for.
-
-    Raises:
-        UnknownRecipe: there is none; the message names the nearest known one.
-    """
-    settings: type[msgspec.Struct] = import_module(f"{_folder(name)}.settings").Settings
-    return settings
+SIMULATIONS: "Shelf[Simulation[Any]]" = Shelf(
+    folders={"hydrothermal": "optimizer.hydrothermal"},
+    room="simulate",
+    settings="simulate_settings",
+    what="the simulation of {name!r}",
+    absence="no domain {name!r} can be simulated",
+)
 
 
 def make_settings(kind: type[msgspec.Struct], values: Mapping[str, object]) -> msgspec.Struct:
@@ -135,40 +132,6 @@ def make_settings(kind: type[msgspec.Struct], values: Mapping[str, object]) -> m
         return msgspec.convert({**values, **lists}, type=kind, strict=False)
     except msgspec.ValidationError as error:
         raise UnknownSetting(f"a setting has a wrong value: {error}") from error
-
-
-def _folder(name: str) -> str:
-    if name not in RECIPES:
-        known = ", ".join(sorted(RECIPES))
-        raise UnknownRecipe(f"there is no recipe {name!r}{_nearest(name, RECIPES)}; known: {known}")
-    return RECIPES[name]
-
-
-def _baseline_folder(name: str) -> str:
-    if name not in BASELINES:
-        known = ", ".join(sorted(BASELINES))
-        raise UnknownBaseline(f"no domain {name!r} has a baseline{_nearest(name, BASELINES)}; known: {known}")
-    return BASELINES[name]
-
-
-def _simulation_folder(name: str) -> str:
-    if name not in SIMULATIONS:
-        known = ", ".join(sorted(SIMULATIONS))
-        raise UnknownSimulation(f"no domain {name!r} can be simulated{_nearest(name, SIMULATIONS)}; known: {known}")
-    return SIMULATIONS[name]
-
-
-def _import_room(module: str, what: str) -> ModuleType:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        library = (error.name or "").partition(".")[0]
-        if library not in _EXTRA_OF:
-            raise
-        extra = _EXTRA_OF[library]
-        raise UnableToImportRecipe(
-            f"{what} needs {library}, which is not installed; pip install 'penstock[{extra}]'"
-        ) from error
 
 
 def _split(value: object) -> object:

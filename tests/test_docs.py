@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from docs.generate import REASONS, REFERENCE, main, pages, verbs
-from optimizer.registry import BASELINES, RECIPES, SIMULATIONS
+from optimizer.registry import BASELINES, RECIPES, SIMULATIONS, Shelf
 from penstock.main import build_parser
 from policies.events import FallbackReason, Reason
 from tests.helpers.page_examples import ROOT
@@ -35,8 +35,8 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 @cache
 def _flags_by_verb() -> dict[str, set[str]]:
     flags = {name: _flags_of(parser._option_string_actions) for name, parser in verbs().items()}
-    with_settings = {"train": RECIPES, "baseline": BASELINES, "simulate": SIMULATIONS}
-    for verb, name in ((verb, name) for verb, names in with_settings.items() for name in names):
+    with_settings: dict[str, Shelf[Any]] = {"train": RECIPES, "baseline": BASELINES, "simulate": SIMULATIONS}
+    for verb, name in ((verb, name) for verb, shelf in with_settings.items() for name in shelf.folders):
         named = build_parser([verb, name])
         choices = next(action.choices for action in named._actions if isinstance(action.choices, dict))
         flags[verb] |= _flags_of(choices[verb]._option_string_actions)

@@ -1,14 +1,14 @@
 """`penstock simulate`: run policies on common scenarios and say what each costs beside the others."""
 
 import argparse
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from penstock.arguments import words_after
-from penstock.setting_flags import add_settings, given_settings, named_first
+from penstock.offered import add_offered, load_offered
 
 if TYPE_CHECKING:
+    from optimizer.contract import Simulation
+    from optimizer.registry import Shelf
     from optimizer.simulation_report import SimulatedPolicy, SimulationReport
     from penstock.output import Report, Table
 
@@ -25,41 +25,20 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser, *, words: Sequence[str]) -> None:
     """Add the domain, and the settings of its simulation when the command line names one."""
-    parser.add_argument("domain", metavar="DOMAIN", type=_known_domain, help="what to simulate: hydrothermal, ...")
-    domain = _domain_named(words_after("simulate", words))
-    if domain is not None:
-        from optimizer.registry import load_simulation_settings
-
-        add_settings(parser, load_simulation_settings(domain), title=f"settings of {domain}")
+    meaning = "what to simulate: hydrothermal, ..."
+    add_offered(parser, shelf=_shelf, verb="simulate", metavar="DOMAIN", meaning=meaning, words=words)
 
 
 def run(arguments: argparse.Namespace) -> "Report":
     """Simulate and report."""
-    from optimizer.registry import load_simulation, load_simulation_settings, make_settings
-
-    settings = make_settings(load_simulation_settings(arguments.domain), given_settings(arguments))
-    simulation = load_simulation(arguments.domain)
-    from optimizer.training.progress import progress_for
-
-    progress = progress_for(sys.stderr, is_silent=arguments.json)
+    simulation, settings, progress = load_offered(_shelf(), arguments)
     return _report(simulation.simulate(settings, progress=progress), seed=getattr(settings, "seed", None))
 
 
-def _known_domain(name: str) -> str:
-    """Take a domain's name; an unknown one is named before any flag of it is."""
-    from optimizer.registry import SIMULATIONS, load_simulation_settings
-
-    if name not in SIMULATIONS:
-        load_simulation_settings(name)  # raises UnknownSimulation with the nearest known name
-    return name
-
-
-def _domain_named(words: Sequence[str]) -> str | None:
-    if not words:
-        return None
+def _shelf() -> "Shelf[Simulation[Any]]":
     from optimizer.registry import SIMULATIONS
 
-    return named_first(words, SIMULATIONS)
+    return SIMULATIONS
 
 
 def _report(report: "SimulationReport", *, seed: int | None) -> "Report":

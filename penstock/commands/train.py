@@ -1,15 +1,16 @@
 """`penstock train`: learn a policy by a recipe and write its artifact."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from penstock.arguments import existing, words_after
-from penstock.setting_flags import add_settings, given_settings, named_first
+from penstock.arguments import existing
+from penstock.offered import add_offered, load_offered
 
 if TYPE_CHECKING:
+    from optimizer.contract import Recipe
+    from optimizer.registry import Shelf
     from optimizer.training.report import SimulatedReport, TrainReport
     from penstock.output import Report, Table
     from policies.evaluation.estimators import Estimate
@@ -23,47 +24,26 @@ EXAMPLE = "penstock train logged_bandit --log demo/log.parquet --out successor -
 
 def add_arguments(parser: argparse.ArgumentParser, *, words: Sequence[str]) -> None:
     """Add the recipe, its log and its folder, and the recipe's settings when the command line names one."""
-    parser.add_argument("recipe", metavar="RECIPE", type=_known_recipe, help="what to learn by: logged_bandit, ...")
+    meaning = "what to learn by: logged_bandit, ..."
+    add_offered(parser, shelf=_shelf, verb="train", metavar="RECIPE", meaning=meaning, words=words)
     parser.add_argument("--log", metavar="LOG", type=Path, help="feedback Parquet to learn from")
     parser.add_argument("--spec", metavar="SPEC", type=Path, help="the spec (default: LOG.spec.json beside the log)")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the artifact's folder, to be written")
-    recipe = _recipe_named(words_after("train", words))
-    if recipe is not None:
-        from optimizer.registry import load_settings
-
-        add_settings(parser, load_settings(recipe), title=f"settings of {recipe}")
 
 
 def run(arguments: argparse.Namespace) -> "Report":
     """Train and say how it went."""
-    from optimizer.registry import load_recipe, load_settings, make_settings
-
-    settings = make_settings(load_settings(arguments.recipe), given_settings(arguments))
-    recipe = load_recipe(arguments.recipe)
-    from optimizer.training.progress import progress_for
-
+    recipe, settings, progress = load_offered(_shelf(), arguments)
     spec = None if arguments.spec is None else _read_spec(arguments.spec)
     log = None if arguments.log is None else existing(arguments.log, what="a log")
-    progress = progress_for(sys.stderr, is_silent=arguments.json)
     report = recipe.train(log, spec=spec, out=arguments.out, settings=settings, progress=progress)
     return _report(report, out=arguments.out, seed=getattr(settings, "seed", None))
 
 
-def _known_recipe(name: str) -> str:
-    """Take a recipe's name; an unknown one is named before any flag of it is."""
-    from optimizer.registry import RECIPES, load_settings
-
-    if name not in RECIPES:
-        load_settings(name)  # raises UnknownRecipe with the nearest known name
-    return name
-
-
-def _recipe_named(words: Sequence[str]) -> str | None:
-    if not words:
-        return None
+def _shelf() -> "Shelf[Recipe[Any]]":
     from optimizer.registry import RECIPES
 
-    return named_first(words, RECIPES)
+    return RECIPES
 
 
 def _read_spec(path: Path) -> "PolicySpec":

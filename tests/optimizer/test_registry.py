@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import msgspec
@@ -9,14 +10,10 @@ from optimizer import registry
 from optimizer.registry import (
     BASELINES,
     RECIPES,
-    UnableToImportRecipe,
-    UnknownBaseline,
-    UnknownRecipe,
+    SIMULATIONS,
+    NotOffered,
+    UnableToImport,
     UnknownSetting,
-    load_baseline,
-    load_baseline_settings,
-    load_recipe,
-    load_settings,
     make_settings,
 )
 
@@ -29,20 +26,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     names: tuple[str, ...] = ()
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES))
+@pytest.mark.parametrize("name", sorted(RECIPES.folders))
 def test_every_registered_recipe_offers_settings_and_train(name: str) -> None:
-    assert issubclass(load_settings(name), msgspec.Struct)
-    assert callable(load_recipe(name).train)
+    assert issubclass(RECIPES.load_settings(name), msgspec.Struct)
+    assert callable(RECIPES.load(name).train)
 
 
 def test_an_unknown_recipe_names_the_nearest_known_one() -> None:
-    with pytest.raises(UnknownRecipe, match="no recipe 'loged_bandit'; did you mean 'logged_bandit'"):
-        load_recipe("loged_bandit")
+    with pytest.raises(NotOffered, match="no recipe 'loged_bandit'; did you mean 'logged_bandit'"):
+        RECIPES.load("loged_bandit")
 
 
 def test_a_name_like_no_other_lists_what_is_known() -> None:
-    with pytest.raises(UnknownRecipe, match="no recipe 'xyz'; known: ") as caught:
-        load_recipe("xyz")
+    with pytest.raises(NotOffered, match="no recipe 'xyz'; known: ") as caught:
+        RECIPES.load("xyz")
     assert caught.value.exit_code == 2
 
 
@@ -51,18 +48,20 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
     monkeypatch.setattr(registry, "import_module", without_torch)
-    with pytest.raises(UnableToImportRecipe, match=r"needs torch, .*pip install 'penstock\[train\]'"):
-        load_recipe("logged_bandit")
+    with pytest.raises(UnableToImport, match=r"needs torch, .*pip install 'penstock\[train\]'"):
+        RECIPES.load("logged_bandit")
 
 
-def test_a_fault_of_our_own_is_not_taken_for_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.RECIPES, "probe", "optimizer.absent_recipe")
+def test_a_fault_of_our_own_is_not_taken_for_a_missing_library() -> None:
+    probe = replace(RECIPES, folders={"probe": "optimizer.absent_recipe"})
     with pytest.raises(ModuleNotFoundError, match="absent_recipe"):
-        load_recipe("probe")
+        probe.load("probe")
 
 
 def test_the_settings_of_a_recipe_do_not_wait_for_torch() -> None:
-    code = "import sys, optimizer.registry as r; r.load_settings('logged_bandit'); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, optimizer.registry as r; r.RECIPES.load_settings('logged_bandit');sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -86,20 +85,26 @@ def test_a_setting_of_the_wrong_type_is_refused_by_name() -> None:
         make_settings(Settings, {"epochs": "many"})
 
 
-@pytest.mark.parametrize("name", sorted(BASELINES))
+@pytest.mark.parametrize("name", sorted(BASELINES.folders))
 def test_every_registered_baseline_offers_settings_and_solve(name: str) -> None:
-    assert issubclass(load_baseline_settings(name), msgspec.Struct)
-    assert callable(load_baseline(name).solve)
+    assert issubclass(BASELINES.load_settings(name), msgspec.Struct)
+    assert callable(BASELINES.load(name).solve)
+
+
+@pytest.mark.parametrize("name", sorted(SIMULATIONS.folders))
+def test_every_registered_simulation_offers_settings_and_simulate(name: str) -> None:
+    assert issubclass(SIMULATIONS.load_settings(name), msgspec.Struct)
+    assert callable(SIMULATIONS.load(name).simulate)
 
 
 def test_an_unknown_baseline_names_the_nearest_known_one() -> None:
-    with pytest.raises(UnknownBaseline, match="no domain 'hydro' has a baseline; did you mean 'hydrothermal'"):
-        load_baseline("hydro")
+    with pytest.raises(NotOffered, match="no domain 'hydro' has a baseline; did you mean 'hydrothermal'"):
+        BASELINES.load("hydro")
 
 
 def test_the_settings_of_a_baseline_do_not_wait_for_torch_or_pyomo() -> None:
     code = (
-        "import sys, optimizer.registry as r; r.load_baseline_settings('hydrothermal');"
+        "import sys, optimizer.registry as r; r.BASELINES.load_settings('hydrothermal');"
         "sys.exit(bool({'torch', 'pyomo', 'highspy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from optimizer.baseline_report import BaselineReport
 from optimizer.hydrothermal.data import small_case_folder
+from optimizer.registry import BASELINES
 from penstock.main import main
 
 
@@ -45,7 +47,8 @@ def baseline(monkeypatch: pytest.MonkeyPatch) -> _Baseline:
     monkeypatch.setitem(sys.modules, "stand_in", folder)
     monkeypatch.setitem(sys.modules, "stand_in.baseline_settings", SimpleNamespace(Settings=Settings))
     monkeypatch.setitem(sys.modules, "stand_in.baseline", SimpleNamespace(solve=made.solve))
-    monkeypatch.setattr("optimizer.registry.BASELINES", {"stand_in": "stand_in"})
+    shelf = replace(BASELINES, folders={"stand_in": "stand_in"})
+    monkeypatch.setattr("optimizer.registry.BASELINES", shelf)
     return made
 
 

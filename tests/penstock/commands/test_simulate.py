@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from optimizer.hydrothermal.data import small_case_folder
 from optimizer.hydrothermal.sddp.cuts_file import write_cuts
+from optimizer.registry import SIMULATIONS
 from optimizer.simulation_report import SimulatedPolicy, SimulationReport
 from penstock.main import main
 from tests.helpers.small_judged import STAGES, small_cuts
@@ -54,7 +56,8 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> _Simulation:
     monkeypatch.setitem(sys.modules, "stand_in", folder)
     monkeypatch.setitem(sys.modules, "stand_in.simulate_settings", SimpleNamespace(Settings=Settings))
     monkeypatch.setitem(sys.modules, "stand_in.simulate", SimpleNamespace(simulate=made.simulate))
-    monkeypatch.setattr("optimizer.registry.SIMULATIONS", {"stand_in": "stand_in"})
+    shelf = replace(SIMULATIONS, folders={"stand_in": "stand_in"})
+    monkeypatch.setattr("optimizer.registry.SIMULATIONS", shelf)
     return made
 
 

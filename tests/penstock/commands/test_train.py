@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
@@ -7,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
+from optimizer.registry import RECIPES
 from optimizer.training.report import Candidate, Look, SimulatedReport, TrainReport
 from penstock.main import main
 from policies.evaluation.estimators import Estimate
@@ -55,7 +57,8 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> _Recipe:
     monkeypatch.setitem(sys.modules, "stand_in", folder)
     monkeypatch.setitem(sys.modules, "stand_in.settings", SimpleNamespace(Settings=Settings))
     monkeypatch.setitem(sys.modules, "stand_in.recipe", SimpleNamespace(train=made.train))
-    monkeypatch.setattr("optimizer.registry.RECIPES", {"stand_in": "stand_in"})
+    shelf = replace(RECIPES, folders={"stand_in": "stand_in"})
+    monkeypatch.setattr("optimizer.registry.RECIPES", shelf)
     return made
 
 
