@@ -69,6 +69,29 @@ def opened(topics: Topics, **more: Any) -> KafkaTransport:
     return topics.open(client="librdkafka", **more)
 
 
+def test_while_messages_come_the_lag_is_told_without_asking_the_broker(
+    topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question would wait behind the fetch that is under way; what a fetch told is known at once."""
+    topics.feed(requests(5))
+    worker = opened(topics, is_finite=False, max_batch=2)
+    life, asked = life_by_librdkafka(worker), []
+    ask = life._ask_watermarks
+
+    def counted(place: tuple[str, int]) -> tuple[int, int]:
+        asked.append(place)
+        return ask(place)
+
+    monkeypatch.setattr(life, "_ask_watermarks", counted)
+    flowing = [(len(worker.poll().messages), sum(worker.lag().values())) for _ in range(3)]
+    silent = asked[:]
+    worker.poll()
+    at_rest = worker.lag()
+    worker.close()
+    assert (flowing, silent) == ([(2, 5), (2, 5), (1, 5)], [])
+    assert (sum(at_rest.values()), sorted(asked)) == (5, sorted(at_rest))
+
+
 def test_metadata_of_the_poll_has_the_generation_that_the_broker_gave(topics: Topics) -> None:
     """The form of the metadata is the library's own: were it another, no worker could start."""
     first = opened(topics, instance="a", is_finite=False)
