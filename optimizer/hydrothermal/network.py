@@ -33,11 +33,10 @@ _LAST_STAGES = 16
 class Kept(NamedTuple):
     """Hold what the adjoint of one stage needs: arrays [B, .] of the forward pass, and the reachable map's own.
 
-    first_in, second_in: what enters the activations of the hidden layers.
+    water: whole, and as far as it can be kept. first_in, second_in: what enters the activations of the hidden layers.
     """
 
     water: Tensor
-    features: Tensor
     first_in: Tensor
     first: Tensor
     second_in: Tensor
@@ -91,7 +90,10 @@ class TargetNetwork(nn.Module):
         outside = self.stage_part(torch.arange(self.stages, device=inflow_BTR.device))[:, None, :]
         if self.from_inflow is not None:
             outside = outside + self.windows(inflow_BTR) @ self.from_inflow
-        weights = (self.from_water, self.between, self.second_bias, self.to_score, self.score_bias)
+        scale, center = self.water_scale.repeat(2), self.water_center.repeat(2)
+        outside = outside - center @ self.from_water
+        from_water = scale[:, None] * self.from_water
+        weights = (from_water, self.between, self.second_bias, self.to_score, self.score_bias)
         targets_TBR: Tensor = _RollOut.apply(self, water_TBR, outside, *weights)
         return targets_TBR.transpose(0, 1)
 
@@ -151,7 +153,7 @@ class _RollOut(torch.autograd.Function):
             return left.T @ slope.flatten(0, 1)
 
         outside = first.sum(dim=1, keepdim=True) if ctx.is_shared else first
-        by_weight = (product("features", first), product("first", second), second.sum(dim=(0, 1)))
+        by_weight = (product("water", first), product("first", second), second.sum(dim=(0, 1)))
         return None, None, outside, *by_weight, product("second", score), score.sum(dim=1)
 
 
@@ -160,38 +162,51 @@ def _forward(
 ) -> tuple[Tensor, Kept]:
     """Return the targets of one stage, and what its adjoint needs."""
     from_water, between, second_bias, to_score, score_bias = weights
-    features = network.water_features(water_BR)
-    first_in = torch.addmm(outside, features, from_water)
+    both = torch.cat([water_BR, torch.minimum(water_BR, network.reach.volume_max)], dim=1)
+    first_in = torch.addmm(outside, both, from_water)
     first = nn.functional.silu(first_in)
     second_in = torch.addmm(second_bias, first, between)
     second = nn.functional.silu(second_in)
     sigmoid = torch.sigmoid(torch.addmm(score_bias[stage], second, to_score))
-    fraction = ((1.0 + 2.0 * STRETCH) * sigmoid - STRETCH).clamp(0.0, FULLEST)
+    fraction = ((1.0 + 2.0 * STRETCH) * sigmoid).sub_(STRETCH).clamp_(0.0, FULLEST)
     target_BR, step = network.reach.trace(water_BR, fraction)
-    return target_BR, Kept(water_BR, features, first_in, first, second_in, second, sigmoid, step)
+    return target_BR, Kept(both, first_in, first, second_in, second, sigmoid, step)
 
 
 def _backward(
     network: TargetNetwork, kept: list[Kept], by_target_TBR: Tensor, weights: tuple[Tensor, ...]
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return the gradients at the inputs of both hidden layers and at the scores, from the last stage to the first."""
+    """Return the gradients at the inputs of both hidden layers and at the scores, from the last stage to the first.
+
+    The derivatives of activations and of the reach do not depend on each other: they are taken of all stages at once.
+    """
     from_water, between, _, to_score, _ = weights
-    to_second, to_first, to_features = to_score.T.contiguous(), between.T.contiguous(), from_water.T.contiguous()
-    scale, reach, count = network.water_scale, network.reach, network.reservoirs
+    count = network.reservoirs
+    to_second, to_first = to_score.T.contiguous(), between.T.contiguous()
+    to_water, to_kept = from_water[:count].T.contiguous(), from_water[count:].T.contiguous()
+    slopes = network.reach.slopes([one.step for one in kept])
+    scores, seconds, firsts, is_kept = (part.unbind() for part in _slopes(network, kept))
     by_volume = torch.zeros_like(by_target_TBR[0])
-    slopes = []
+    found = []
     for stage in range(len(kept) - 1, -1, -1):
-        one = kept[stage]
-        by_water, by_fraction = reach.pull(one.step, by_target_TBR[stage] + by_volume)
-        is_inside = (one.step.fraction > 0.0) & (one.step.fraction < FULLEST)
-        by_score = _sigmoid_slope(by_fraction * is_inside, one.sigmoid) * (1.0 + 2.0 * STRETCH)
-        by_second = _silu_slope(by_score @ to_second, one.second_in)
-        by_first = _silu_slope(by_second @ to_first, one.first_in)
-        by_features = by_first @ to_features
-        by_kept = by_features[:, count:] * (one.water < reach.volume_max)
-        by_volume = torch.addcmul(by_water, by_features[:, :count] + by_kept, scale)
-        slopes.append((by_first, by_second, by_score))
-    return slopes
+        by_water, by_fraction = network.reach.pull(slopes[stage], by_target_TBR[stage] + by_volume)
+        by_score = by_fraction * scores[stage]
+        by_second = (by_score @ to_second).mul_(seconds[stage])
+        by_first = (by_second @ to_first).mul_(firsts[stage])
+        by_volume = torch.addmm(by_water, by_first, to_water).addcmul_(by_first @ to_kept, is_kept[stage])
+        found.append((by_first, by_second, by_score))
+    return found
+
+
+def _slopes(network: TargetNetwork, kept: list[Kept]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return derivatives of all stages: fractions by scores, both activations, and water that can be kept by water."""
+    fraction = torch.stack([one.step.fraction for one in kept])
+    second_in, first_in = (torch.stack(part) for part in zip(*((k.second_in, k.first_in) for k in kept), strict=True))
+    is_inside = ((fraction > 0.0) & (fraction < FULLEST)).to(fraction.dtype)
+    by_score = _sigmoid_slope(is_inside * (1.0 + 2.0 * STRETCH), torch.stack([one.sigmoid for one in kept]))
+    second, first = (_silu_slope(torch.ones_like(entered), entered) for entered in (second_in, first_in))
+    water = torch.stack([one.water[:, : network.reservoirs] for one in kept])
+    return by_score, second, first, (water < network.reach.volume_max).to(water.dtype)
 
 
 class ServedTargets(nn.Module):

@@ -19,6 +19,7 @@ Source: Rosemberg et al., arXiv 2405.14973 (targets by policy); the map is our o
 
 # B batch, R reservoir
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,18 @@ class Step(NamedTuple):
     reached: list[Tensor]
     arrived: list[Tensor]
     left: list[Tensor]
+
+
+class Slopes(NamedTuple):
+    """Hold the derivatives of one application at its point, [B, R] each.
+
+    by_fraction, by_arrived: of the target. above: of each iteration before the last, from the last one to the first:
+    whether what is left over goes on, and what is left over by the fraction and by what arrived.
+    """
+
+    by_fraction: Tensor
+    by_arrived: Tensor
+    above: list[tuple[Tensor, Tensor, Tensor]]
 
 
 class ReachableMap(nn.Module):
@@ -85,24 +98,40 @@ class ReachableMap(nn.Module):
         arrived = water
         for _ in range(self.depth):
             reached = torch.minimum(self.volume_max, arrived)
-            left = torch.relu(arrived - fraction * reached)
+            left = torch.addcmul(arrived, fraction, reached, value=-1.0).relu_()
             step.reached.append(reached)
             step.arrived.append(arrived)
             step.left.append(left)
-            arrived = water + torch.minimum(left, self.capacity) @ self.links
+            arrived = torch.addmm(water, torch.minimum(left, self.capacity), self.links)
         step.reached.append(torch.minimum(self.volume_max, arrived))
         step.arrived.append(arrived)
         return fraction * step.reached[-1], step
 
-    def pull(self, step: Step, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def slopes(self, steps: Sequence[Step]) -> list[Slopes]:
+        """Return the derivatives of many applications, each computed for all of them at once."""
+        fraction = torch.stack([step.fraction for step in steps])
+        parts = zip(*((*step.reached, *step.arrived, *step.left) for step in steps), strict=True)
+        stacked = [torch.stack(part) for part in parts]
+        reached, arrived, left = (stacked[i : i + self.depth + 1] for i in (0, self.depth + 1, 2 * self.depth + 2))
+        by_arrived = [fraction * (one < self.volume_max) for one in arrived]
+        columns = [reached[-1], by_arrived[-1]]
+        for place in range(self.depth - 1, -1, -1):
+            goes_on = ((left[place] < self.capacity) & (left[place] > 0)).to(fraction.dtype)
+            columns += [goes_on, -reached[place], 1.0 - by_arrived[place]]
+        return [
+            Slopes(row[0], row[1], [(row[i], row[i + 1], row[i + 2]) for i in range(2, len(row), 3)])
+            for row in zip(*(column.unbind() for column in columns), strict=True)
+        ]
+
+    def pull(self, slopes: Slopes, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Return the adjoint: gradients by water and by fraction, [B, R] each, of a gradient by the targets."""
-        by_fraction = gradient * step.reached[-1]
-        by_arrived = gradient * step.fraction * (step.arrived[-1] < self.volume_max)
+        by_fraction = gradient * slopes.by_fraction
+        by_arrived = gradient * slopes.by_arrived
         by_water = by_arrived
-        for reached, arrived, left in zip(step.reached[-2::-1], step.arrived[-2::-1], step.left[::-1], strict=True):
-            by_left = (by_arrived @ self.links.T) * ((left < self.capacity) & (left > 0))
-            by_fraction = by_fraction - by_left * reached
-            by_arrived = by_left - by_left * step.fraction * (arrived < self.volume_max)
+        for goes_on, left_by_fraction, left_by_arrived in slopes.above:
+            by_left = (by_arrived @ self.links.T) * goes_on
+            by_fraction = torch.addcmul(by_fraction, by_left, left_by_fraction)
+            by_arrived = by_left * left_by_arrived
             by_water = by_water + by_arrived
         return by_water, by_fraction
 

@@ -127,7 +127,7 @@ def test_the_adjoint_is_what_automatic_differentiation_gives(seed: int) -> None:
     leaves = water.requires_grad_(), fraction.requires_grad_()
     expected = torch.autograd.grad((reach(*leaves) * weight).sum(), leaves)
     with torch.no_grad():
-        found = reach.pull(reach.trace(*leaves)[1], weight)
+        found = reach.pull(reach.slopes([reach.trace(*leaves)[1]])[0], weight)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
