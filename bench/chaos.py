@@ -27,7 +27,7 @@ from kafka.errors import KafkaError
 
 from bench.chaos_results import HEADING, Run, append_run, left_of, line, read_runs, revision, summary
 from bench.chaos_schedule import WORKERS, Step, draw
-from bench.children import run_child
+from bench.children import end_on_terminate, run_child
 from bench.peers.environment import PeerUnavailable, confluent_python
 from tests.helpers.domains import WORKLOADS
 from tests.helpers.kafka_broker import KafkaBroker, drop_topics, running_broker
@@ -257,5 +257,5 @@ def _runs(broker: KafkaBroker, seeds: Sequence[int], arguments: argparse.Namespa
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # broker and workers are ended first
+    end_on_terminate()
     sys.exit(main())

@@ -1,10 +1,12 @@
 """Run one measurement in a process of its own, so that its memory and its imports are its own too.
 
 The process that calls stays small: Linux hands the caller's memory on to a child's peak.
+A bench that starts processes calls `end_on_terminate`, so that none of them outlives it.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,7 +14,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from types import FrameType
+from typing import Any, Final, NoReturn
 
 from policies.errors import Unable
 
@@ -37,6 +40,19 @@ class Child:
     peak_mb: float
 
 
+def end_on_terminate() -> None:
+    """Let SIGTERM end this process as `sys.exit` does, what it has started first; call it from the main thread.
+
+    A second SIGTERM does not disturb the ending.
+    """
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def run_child(command: Sequence[str | Path]) -> Child:
     """Run a command on one thread in the repository's root; it prints one JSON document.
 
@@ -47,7 +63,12 @@ def run_child(command: Sequence[str | Path]) -> Child:
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         start = time.perf_counter()
         process = subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment, stdout=output, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         wall_s = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)

@@ -13,7 +13,6 @@ import contextlib
 import io
 import itertools
 import json
-import signal
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bench.children import end_on_terminate
 from penstock.main import main as penstock
 from penstock.output import Report, Table, show
 from policies.errors import PenstockError, Unable
@@ -190,7 +190,7 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # broker and workers are ended first
+    end_on_terminate()
     try:
         sys.exit(main())
     except (BrokerMissingError, PenstockError) as error:

@@ -27,6 +27,7 @@ import msgspec
 import numpy as np
 from kafka import KafkaProducer
 
+from bench.children import end_on_terminate
 from policies.errors import Unable
 from policies.events import Source
 from serving.catalogue import Catalogue, Entry, load_lineup, promote, roll_back, salt_id, write_catalogue
@@ -291,4 +292,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_on_terminate()
     sys.exit(main())

@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from bench.children import run_child
+from bench.children import end_on_terminate, run_child
 from bench.peers.environment import confluent_python
 from bench.serving.contenders import Contender, describe, find_contenders, same_versions, versions_of
 from bench.serving.figures import CatchUp, Latency
@@ -149,4 +149,5 @@ def _print(head: dict[str, Any], contenders: list[Contender], runs: list[Any], r
 
 
 if __name__ == "__main__":
+    end_on_terminate()
     sys.exit(main())
