@@ -43,6 +43,7 @@ bench: setup
 	$(BIN)/python -m bench.estimates
 	$(BIN)/python -m bench.coverage
 	$(BIN)/python -m bench.hydrothermal
+	$(BIN)/python -m bench.hydrothermal_decide
 	$(BIN)/python -m bench.sddp
 
 bench-serving: setup

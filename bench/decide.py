@@ -10,7 +10,6 @@ the time inside HiGHS's own solve, nothing else.
 import argparse
 import json
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,15 @@ from typing import Any
 import highspy
 import msgspec
 import numpy as np
-from prometheus_client import CollectorRegistry
 
-from bench.timing import cpu_us, percentile, wall_us
+from bench.in_memory import InMemoryService
+from bench.timing import cpu_inside, cpu_us, percentile, wall_us
 from penstock.collector import calm_collector
 from policies.artifact import Artifact, load_artifact
 from policies.encode import Encoder
 from policies.events import Decision, DecisionRequest, from_bytes
 from policies.recourse.linear import LinearRecourse
-from serving.catalogue import Lineup, lineup_of
-from serving.metrics import Metrics
-from serving.pipeline import Pipeline
-from serving.transport.memory import MemoryLog, MemoryTransport
-from serving.watcher import FixedLineup
+from serving.catalogue import lineup_of
 from tests.helpers.domains import WORKLOADS
 
 BATCHES = (256, 32, 1)
@@ -45,7 +40,7 @@ def measure(name: str) -> dict[str, Any]:
         workload.export(Path(folder) / "artifact")
         artifact = load_artifact(Path(folder) / "artifact")
     messages = workload.messages(256)
-    service = _Service(lineup_of(artifact), messages)
+    service = InMemoryService(lineup_of(artifact), messages)
     service.turn(256)
     decisions = service.decisions()
     per_batch = {size: cpu_us(partial(service.turn, size), count=size) for size in BATCHES}
@@ -67,54 +62,13 @@ def measure(name: str) -> dict[str, Any]:
     }
 
 
-class _Service:
-    """The pipeline over a topic in memory, read by a new group each turn; what it remembers is emptied in between."""
-
-    def __init__(self, lineup: Lineup, messages: list[bytes]) -> None:
-        metrics = Metrics(CollectorRegistry())
-        self._log, self._turns = MemoryLog(), 0
-        for value in messages:
-            self._log.append(value)
-        lineups = FixedLineup(lineup, metrics=metrics)
-        self._pipeline = Pipeline(
-            MemoryTransport(MemoryLog()), lineups=lineups, now=lambda: 0, seconds=time.monotonic, metrics=metrics
-        )
-
-    def turn(self, count: int) -> None:
-        """Send the first messages once through the transport, receive, decide, record and the transport."""
-        self._turns += 1
-        transport = MemoryTransport(self._log, group=str(self._turns), max_batch=count)
-        batch = transport.poll()
-        results, _ = self._pipeline.answer(batch)
-        transport.settle(batch, results)
-        self._pipeline.keep()
-        self._pipeline.drop()
-
-    def decisions(self) -> list[bytes]:
-        """Return the bytes of all decisions so far."""
-        return [result.value for result in self._log.results("decision")]
-
-
-def _solver_us(service: _Service) -> float:
+def _solver_us(service: InMemoryService) -> float:
     """Measure the CPU time that one turn spends inside HiGHS, in µs per decision: the best of five turns."""
-    plain, spent = highspy.Highs.run, 0.0
-
-    def timed(model: Any) -> Any:
-        nonlocal spent
-        start = time.process_time()
-        status = plain(model)
-        spent += time.process_time() - start
-        return status
-
     best = float("inf")
-    highspy.Highs.run = timed
-    try:
-        for _ in range(5):
-            spent = 0.0
+    for _ in range(5):
+        with cpu_inside(highspy.Highs, "run") as spent:
             service.turn(256)
-            best = min(best, spent)
-    finally:
-        highspy.Highs.run = plain
+        best = min(best, spent.seconds)
     return best / 256 * 1e6
 
 

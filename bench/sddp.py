@@ -9,11 +9,10 @@ Without --case it is the small case that ships with the project.
 import argparse
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.timing import cpu_inside
 from optimizer.hydrothermal.case import Case
 from optimizer.hydrothermal.data import SMALL_CASE_HOURS, load_case, small_case_folder
 from optimizer.hydrothermal.sddp.baseline import noise_of
@@ -31,7 +30,7 @@ def measure(case: Case, *, stages: int, iterations: int) -> dict[str, Any]:
     """Train and measure: solves per CPU second, HiGHS's share of the time, the ladder's rungs, the bound as it rose."""
     noise = noise_of(case, stages=stages, inflow_model="autoregressive", noises=30, seed=SEED)
     trainer = Trainer(compile_stage(case), noise=noise)
-    with _time_inside_highs() as inside:
+    with cpu_inside(WarmSolver, "_run") as inside:
         limits = Limits(iterations=iterations, stall_iterations=0)
         done = run(trainer, limits=limits, cpu_clock=time.process_time, progress=SilentProgress())
     last = done.rows[-1]
@@ -42,28 +41,11 @@ def measure(case: Case, *, stages: int, iterations: int) -> dict[str, Any]:
         "solves": last.solves,
         "cpu_s": round(last.cpu_s, 2),
         "solves_per_s": round(last.solves / last.cpu_s),
-        "highs_share": round(inside[0] / last.cpu_s, 3),
+        "highs_share": round(inside.seconds / last.cpu_s, 3),
         "cuts_held": trainer.cuts_held,
         "recoveries": dict(trainer.recoveries),
         "bounds": [_shown(row) for row in done.rows if row.number in SHOWN or row is last],
     }
-
-
-@contextmanager
-def _time_inside_highs() -> Iterator[list[float]]:
-    """Sum the CPU seconds of the warm solver's runs."""
-    inside, own = [0.0], WarmSolver._run
-
-    def timed(solver: WarmSolver) -> None:
-        start = time.process_time()
-        own(solver)
-        inside[0] += time.process_time() - start
-
-    WarmSolver._run = timed  # type: ignore[method-assign, assignment]
-    try:
-        yield inside
-    finally:
-        WarmSolver._run = own  # type: ignore[method-assign]
 
 
 def _shown(row: Iteration) -> dict[str, float]:
