@@ -183,11 +183,8 @@ class _Solver:
 
     def __init__(self, program: ParametricProgram) -> None:
         self._program = program
-        self._basis = highspy.HighsBasis()
-        self._basis.col_status = [_STATUSES[code] for code in program.basis_columns]
-        self._basis.row_status = [_STATUSES[code] for code in program.basis_rows]
-        self._basis.valid = True
         self._model = _build(self._program, _FIRST)
+        self._basis = _own_basis(self._model, program)
 
     def solve(self, changes: _Batch, row: int, optima: _Optima) -> tuple[str, str]:
         """Solve one row; return its status and, when there is no optimum, what was found instead."""
@@ -214,6 +211,24 @@ class _Solver:
             findings.append(model.modelStatusToString(found))
         tried = "from the stored basis, after presolve, by interior point"
         return "infeasible", f"expected an optimum of the linear recourse, HiGHS found {', '.join(findings)} ({tried})"
+
+
+def _own_basis(model: highspy.Highs, program: ParametricProgram) -> highspy.HighsBasis:
+    """Return the stored basis as one of HiGHS's own, which is no longer checked whenever it is set.
+
+    HiGHS factorizes a foreign basis to see whether it is one, and exchanges what is singular. That looks at the matrix
+    alone, so it is done once here; the solve, which factorizes it again, starts from the same basis and ends in the
+    same bits as if it were foreign each time.
+    """
+    foreign = highspy.HighsBasis()
+    foreign.col_status = [_STATUSES[code] for code in program.basis_columns]
+    foreign.row_status = [_STATUSES[code] for code in program.basis_rows]
+    foreign.valid = True
+    model.setBasis(foreign)
+    found, own = model.getBasis(), highspy.HighsBasis()
+    own.col_status, own.row_status = list(found.col_status), list(found.row_status)
+    own.valid, own.alien = True, False
+    return own
 
 
 def _run(model: highspy.Highs) -> highspy.HighsModelStatus:

@@ -100,6 +100,18 @@ class TestSmallProgramWithHardTarget(RecourseSuite):
         return [name for name in sorted(arrays) if "_map_" not in name]
 
 
+def singular_program() -> ParametricProgram:
+    """The small program with a stored basis of two columns that have no row but the balance."""
+    return replace(
+        small_program(), basis_columns=np.array([1, 1, 0, 0], np.int32), basis_rows=np.zeros(2, dtype=np.int32)
+    )
+
+
+class TestSmallProgramWithSingularStoredBasis(TestSmallProgramWithHardTarget):
+    def arrays(self) -> Arrays:
+        return singular_program().to_arrays()
+
+
 def test_the_stage_has_the_size_of_the_bolivian_case_and_soft_targets() -> None:
     assert program().cost.size == 154 + 2 * PLANTS
     assert program().row_lower.size == 113 + PLANTS
@@ -215,6 +227,30 @@ def test_of_equally_good_vertices_the_one_of_the_stored_basis_is_taken(fuel: flo
     applied = LinearRecourse(stored, spec=small_spec()).apply(proposed, parameters=parameters)
     assert applied.outputs["power"][0] == pytest.approx(powers)
     assert applied.outputs["cost"] == pytest.approx(np.array([150.0]))
+
+
+def checked_each_time(recourse: LinearRecourse) -> LinearRecourse:
+    """Return the recourse with a basis that HiGHS takes for foreign, which it factorizes whenever it is set."""
+    recourse._solver._basis.alien = True
+    return recourse
+
+
+def test_a_stored_basis_that_is_checked_once_gives_the_bits_of_one_that_is_checked_each_time() -> None:
+    proposed, parameters = stage_batch(200, seed=10)
+    expected = checked_each_time(stage_recourse()).apply(proposed, parameters=parameters)
+    applied = stage_recourse().apply(proposed, parameters=parameters)
+    assert [bits(applied, row) for row in range(200)] == [bits(expected, row) for row in range(200)]
+
+
+def test_a_singular_stored_basis_is_mended_once_as_each_time() -> None:
+    proposed, parameters = small_batch((10.0, 8.0, 2.0, 7.0), (10.0, 8.0, 40.0, 7.0), (50.0, 8.0, 29.0, 46.0))
+    expected = checked_each_time(LinearRecourse(singular_program(), spec=small_spec()))
+    recourse = LinearRecourse(singular_program(), spec=small_spec())
+    assert [status.name for status in recourse._solver._basis.col_status].count("kBasic") == 1
+    found = recourse.apply(proposed, parameters=parameters)
+    told = expected.apply(proposed, parameters=parameters)
+    assert found.status == ("optimal", "optimal", "optimal")
+    assert [bits(found, row) for row in range(3)] == [bits(told, row) for row in range(3)]
 
 
 def test_an_infeasible_proposal_says_what_the_solver_found() -> None:
