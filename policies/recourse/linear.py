@@ -81,13 +81,16 @@ class LinearRecourse:
         return self._read(proposed, optima, tuple(status), faults)
 
     def _read(self, proposed: Floats, optima: "_Optima", status: tuple[str, ...], faults: Mapping[int, str]) -> Applied:
-        """Read values and outputs of all rows at once; every operation is elementwise, so no row sees another."""
+        """Read values and outputs of all rows at once; every operation is elementwise, so no row sees another.
+
+        Adding 0.0 after the scale, which may be negative, leaves no negative zero.
+        """
         outputs = {}
         for readout, output in zip(self._program.readouts, self.outputs, strict=True):
-            values = optima.read(readout.source, readout.indices) * readout.scale
+            values = optima.read(readout.source, readout.indices) * readout.scale + 0.0
             outputs[output.name] = values if output.names else values[:, 0]
         columns = self._program.applied_columns
-        applied = optima.read("column", columns) if columns.size else proposed.copy()
+        applied = optima.read("column", columns) + 0.0 if columns.size else proposed.copy()
         applied[list(faults)] = np.nan
         return Applied(values=applied, status=status, outputs=outputs, faults=faults)
 
@@ -174,8 +177,8 @@ class _Optima:
             values[row] = _SOURCES[source](model, solution)
 
     def read(self, source: Source, indices: Integers) -> Floats:
-        """Return entries of one source, [B, K] float64; + 0.0 leaves no negative zero."""
-        return self._values[source][:, indices] + 0.0
+        """Return entries of one source, [B, K] float64."""
+        return self._values[source][:, indices]
 
 
 class _Solver:

@@ -370,6 +370,16 @@ def test_no_negative_zero_is_reported() -> None:
         assert not np.signbit(values[values == 0.0]).any()
 
 
+def test_a_zero_that_is_scaled_by_a_negative_number_is_reported_as_zero() -> None:
+    cost, power, *others = small_program().readouts
+    negative = replace(power, scale=np.full(2, -100.0))
+    turned = replace(small_program(), readouts=(cost, negative, *others))
+    proposed, parameters = small_batch((10.0, 8.0, 40.0, 7.0))
+    found = LinearRecourse(turned, spec=small_spec()).apply(proposed, parameters=parameters).outputs["power"]
+    assert found.tolist() == [[0.0, -500.0]]
+    assert np.signbit(found).tolist() == [[False, True]]
+
+
 def test_this_floor_imports_highspy_in_one_file_only() -> None:
     root = Path(policies.__file__).parent
     importers = [path.relative_to(root).as_posix() for path in root.rglob("*.py") if imports_highspy(path)]
