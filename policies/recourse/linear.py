@@ -12,7 +12,7 @@ Words of the status: `optimal`, `optimal_after_presolve`, `optimal_after_interio
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import highspy
 import numpy as np
@@ -61,7 +61,7 @@ class LinearRecourse:
         """
         _check_outputs(program, spec)
         self.outputs = spec.recourse.outputs if spec.recourse else ()
-        self._program = program
+        self._layout = _Layout(program)
         self._reader = ParameterReader(program.parameters, spec=spec)
         self._changes = _Changes(program)
         self._solver = _Solver(program)
@@ -73,7 +73,7 @@ class LinearRecourse:
         z_BP, faults = self._reader.read_sound(proposed, parameters=parameters)
         status = ["not_finite" if row in faults else "" for row in range(z_BP.shape[0])]
         changes = self._changes.evaluate(z_BP)
-        optima = _Optima(self._program, rows=z_BP.shape[0])
+        optima = _Optima(self._layout, rows=z_BP.shape[0])
         for row in range(z_BP.shape[0]):
             if row not in faults:
                 status[row], detail = self._solver.solve(changes, row, optima)
@@ -81,16 +81,13 @@ class LinearRecourse:
         return self._read(proposed, optima, tuple(status), faults)
 
     def _read(self, proposed: Floats, optima: "_Optima", status: tuple[str, ...], faults: Mapping[int, str]) -> Applied:
-        """Read values and outputs of all rows at once; every operation is elementwise, so no row sees another.
-
-        Adding 0.0 after the scale, which may be negative, leaves no negative zero.
-        """
-        outputs = {}
-        for readout, output in zip(self._program.readouts, self.outputs, strict=True):
-            values = optima.read(readout.source, readout.indices) * readout.scale + 0.0
-            outputs[output.name] = values if output.names else values[:, 0]
-        columns = self._program.applied_columns
-        applied = optima.read("column", columns) + 0.0 if columns.size else proposed.copy()
+        """Read values and outputs of all rows at once."""
+        *found, applied = self._layout.read(optima)
+        outputs = {
+            output.name: values if output.names else values[:, 0]
+            for output, values in zip(self.outputs, found, strict=True)
+        }
+        applied = applied if applied.shape[1] else proposed.copy()
         applied[list(faults)] = np.nan
         return Applied(values=applied, status=status, outputs=outputs, faults=faults)
 
@@ -125,60 +122,98 @@ def with_stored_basis(program: ParametricProgram, *, reference: Floats) -> Param
     )
 
 
+class _Move(NamedTuple):
+    """A method of HiGHS that changes its program, the entries that it changes, and what they become."""
+
+    method: str
+    entries: Integers
+    values: tuple[Affine, ...]
+
+
 class _Changes:
     """The bounds and costs that parameters move; `evaluate` for a batch, then `push` row by row."""
 
     def __init__(self, program: ParametricProgram) -> None:
-        self._rows = touched(program.row_map)
-        self._columns = touched(program.column_lower_map, program.column_upper_map)
-        self._costs = touched(program.cost_map)
-        self._affine = (
-            Affine(program.row_lower, program.row_map, entries=self._rows),
-            Affine(program.row_upper, program.row_map, entries=self._rows),
-            Affine(program.column_lower, program.column_lower_map, entries=self._columns),
-            Affine(program.column_upper, program.column_upper_map, entries=self._columns),
-            Affine(program.cost, program.cost_map, entries=self._costs),
+        rows = touched(program.row_map)
+        columns = touched(program.column_lower_map, program.column_upper_map)
+        costs = touched(program.cost_map)
+        lower = Affine(program.row_lower, program.row_map, entries=rows)
+        is_equal = np.array_equal(program.row_lower[rows], program.row_upper[rows])
+        upper = lower if is_equal else Affine(program.row_upper, program.row_map, entries=rows)
+        column_lower = Affine(program.column_lower, program.column_lower_map, entries=columns)
+        column_upper = Affine(program.column_upper, program.column_upper_map, entries=columns)
+        moves = (
+            _Move("changeRowsBounds", rows, (lower, upper)),
+            _Move("changeColsBounds", columns, (column_lower, column_upper)),
+            _Move("changeColsCost", costs, (Affine(program.cost, program.cost_map, entries=costs),)),
         )
+        self._moves = [move for move in moves if move.entries.size]
 
     def evaluate(self, z_BP: Floats) -> "_Batch":
-        return _Batch(self._rows, self._columns, self._costs, [affine.evaluate(z_BP) for affine in self._affine])
+        """Evaluate what parameters move, once where both bounds of all rows are the same."""
+        batch = _Batch()
+        for method, entries, affines in self._moves:
+            found = {affine: affine.evaluate(z_BP) for affine in set(affines)}
+            batch.add(method, entries, [found[affine] for affine in affines])
+        return batch
 
 
 class _Batch:
     """The moved bounds and costs of each row of a batch, [B, E] each."""
 
-    def __init__(self, rows: Integers, columns: Integers, costs: Integers, values_BE: list[Floats]) -> None:
-        self._rows, self._columns, self._costs = rows, columns, costs
-        self._row_lower, self._row_upper, self._column_lower, self._column_upper, self._cost = values_BE
+    def __init__(self) -> None:
+        self._moves: list[tuple[str, Integers, list[Floats]]] = []
+
+    def add(self, method: str, entries: Integers, values_BE: list[Floats]) -> None:
+        """Add entries that a method of HiGHS sets to the values of a row."""
+        self._moves.append((method, entries, values_BE))
 
     def push(self, model: highspy.Highs, row: int) -> None:
         """Set every bound and cost that parameters move to those of one row; nothing of an earlier row remains."""
-        if self._rows.size:
-            model.changeRowsBounds(self._rows.size, self._rows, self._row_lower[row], self._row_upper[row])
-        if self._columns.size:
-            model.changeColsBounds(self._columns.size, self._columns, self._column_lower[row], self._column_upper[row])
-        if self._costs.size:
-            model.changeColsCost(self._costs.size, self._costs, self._cost[row])
+        for method, entries, values_BE in self._moves:
+            getattr(model, method)(entries.size, entries, *[values[row] for values in values_BE])
+
+
+class _Layout:
+    """Where an optimum's vectors stand side by side in one row, and where in it stands what is reported."""
+
+    def __init__(self, program: ParametricProgram) -> None:
+        sizes = {"column": program.cost.size, "column_dual": program.cost.size, "row_dual": program.row_lower.size}
+        parts = [(one.source, one.indices, one.scale) for one in program.readouts]
+        parts.append(("column", program.applied_columns, np.ones(program.applied_columns.size)))
+        self.segments: dict[Source, slice] = {}
+        self.width = 0
+        for source in dict.fromkeys(source for source, indices, _ in parts if indices.size):
+            self.segments[source] = slice(self.width, self.width + sizes.get(source, 1))
+            self.width = self.segments[source].stop
+        places = [self.segments[source].start + indices for source, indices, _ in parts if indices.size]
+        self._places = np.concatenate([np.zeros(0, np.int32), *places])
+        self._scale = np.concatenate([scale for _, _, scale in parts])
+        ends = np.cumsum([scale.size for _, _, scale in parts]).tolist()
+        self._cuts = [slice(end - scale.size, end) for end, (_, _, scale) in zip(ends, parts, strict=True)]
+
+    def read(self, optima: "_Optima") -> list[Floats]:
+        """Return the values of each readout and of the applied columns, [B, K] each.
+
+        Every operation is elementwise, so no row sees another. Adding 0.0 after the scale, which may be negative,
+        leaves no negative zero.
+        """
+        found = optima.values[:, self._places] * self._scale + 0.0
+        return [found[:, cut] for cut in self._cuts]
 
 
 class _Optima:
     """What is read of each row's optimum: whole vectors for the sources that are needed, NaN until solved."""
 
-    def __init__(self, program: ParametricProgram, *, rows: int) -> None:
-        sizes = {"column": program.cost.size, "column_dual": program.cost.size, "row_dual": program.row_lower.size}
-        sources = {readout.source for readout in program.readouts} | (
-            {"column"} if program.applied_columns.size else set()
-        )
-        self._values = {source: np.full((rows, sizes.get(source, 1)), np.nan) for source in sources}
+    def __init__(self, layout: _Layout, *, rows: int) -> None:
+        self._segments = layout.segments
+        self.values = np.full((rows, layout.width), np.nan)
 
     def take(self, model: highspy.Highs, row: int) -> None:
-        solution = model.getSolution()
-        for source, values in self._values.items():
-            values[row] = _SOURCES[source](model, solution)
-
-    def read(self, source: Source, indices: Integers) -> Floats:
-        """Return entries of one source, [B, K] float64."""
-        return self._values[source][:, indices]
+        """Read the optimum of a model into a row."""
+        solution, values = model.getSolution(), self.values[row]
+        for source, segment in self._segments.items():
+            values[segment] = _SOURCES[source](model, solution)
 
 
 class _Solver:

@@ -154,11 +154,12 @@ class Affine:
     def __init__(self, base: Floats, one: Sparse, *, entries: Integers) -> None:
         self._base_E = base[entries]
         counts = np.diff(one.indptr)[entries]
-        self._levels: list[tuple[NDArray[np.intp], Integers, Floats]] = []
+        self._levels: list[tuple[NDArray[np.intp] | slice, Integers, Floats]] = []
         for level in range(int(counts.max(initial=0))):
             places = np.flatnonzero(counts > level)
             at = one.indptr[entries[places]] + level
-            self._levels.append((places, one.indices[at], one.data[at]))
+            is_all = places.size == entries.size  # a slice is added to in place, which costs a third
+            self._levels.append((slice(None) if is_all else places, one.indices[at], one.data[at]))
 
     def evaluate(self, z_BP: Floats) -> Floats:
         """Return the entries of base + map z, [B, E] float64 in C order."""

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import highspy
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from policies.recourse.contract import RecourseRefused
 from policies.recourse.linear import LinearRecourse, with_stored_basis
 from policies.recourse.load import load_recourse
 from policies.recourse.program import ParametricProgram, Sparse
-from policies.spec import PolicySpec
+from policies.spec import PolicySpec, RecourseSpec
 from tests.contracts.recourse_suite import Arrays, Batch, RecourseSuite, bits
 from tests.helpers.hydrothermal_stage import (
     BASE_MVA,
@@ -105,11 +106,6 @@ def singular_program() -> ParametricProgram:
     return replace(
         small_program(), basis_columns=np.array([1, 1, 0, 0], np.int32), basis_rows=np.zeros(2, dtype=np.int32)
     )
-
-
-class TestSmallProgramWithSingularStoredBasis(TestSmallProgramWithHardTarget):
-    def arrays(self) -> Arrays:
-        return singular_program().to_arrays()
 
 
 def test_the_stage_has_the_size_of_the_bolivian_case_and_soft_targets() -> None:
@@ -247,8 +243,7 @@ def test_a_singular_stored_basis_is_mended_once_as_each_time() -> None:
     expected = checked_each_time(LinearRecourse(singular_program(), spec=small_spec()))
     recourse = LinearRecourse(singular_program(), spec=small_spec())
     assert [status.name for status in recourse._solver._basis.col_status].count("kBasic") == 1
-    found = recourse.apply(proposed, parameters=parameters)
-    told = expected.apply(proposed, parameters=parameters)
+    found, told = (one.apply(proposed, parameters=parameters) for one in (recourse, expected))
     assert found.status == ("optimal", "optimal", "optimal")
     assert [bits(found, row) for row in range(3)] == [bits(told, row) for row in range(3)]
 
@@ -361,6 +356,13 @@ def test_the_columns_named_as_applied_are_what_is_applied() -> None:
     changed = replace(small_program(), applied_columns=np.array([SECOND], np.int32))
     applied = LinearRecourse(changed, spec=small_spec()).apply(proposed, parameters=parameters)
     assert applied.values == pytest.approx(np.array([[1.0]]))
+
+
+def test_a_program_of_which_nothing_is_read_applies_the_proposal() -> None:
+    spec = msgspec.structs.replace(small_spec(), recourse=RecourseSpec(kind="linear"))
+    proposed, parameters = small_batch((10.0, 8.0, 2.0, 7.0))
+    applied = LinearRecourse(replace(small_program(), readouts=()), spec=spec).apply(proposed, parameters=parameters)
+    assert (applied.status, dict(applied.outputs), applied.values.tolist()) == (("optimal",), {}, [[7.0]])
 
 
 def test_no_negative_zero_is_reported() -> None:
