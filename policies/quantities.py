@@ -7,6 +7,8 @@ that is just coarser than float32's own resolution at the component's largest bo
 # B request, N component
 
 import math
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,7 @@ def decimals(spec: PolicySpec) -> tuple[int, ...]:
 
     float32 has 24 bits of mantissa: below 10^k its spacing is under 10^(k - 7) * 1.2.
     """
-    actions = spec.actions
-    sizes = (max(abs(low), abs(high), 1e-30) for low, high in zip(actions.lower, actions.upper, strict=True))
-    return tuple(6 - math.ceil(math.log10(size)) for size in sizes)
+    return _decimals(spec.actions.lower, spec.actions.upper)
 
 
 def settle_quantities(
@@ -37,9 +37,42 @@ def settle_quantities(
         float64 [B, N] within the bounds, and bool [B], false where the proposal was not finite (its row is the lower
         bounds).
     """
+    grid = _grid(spec.actions.lower, spec.actions.upper)
     columns = proposal.astype(np.float64)
     sound: NDArray[np.bool_] = np.asarray(np.isfinite(columns).all(axis=1))
-    lower, upper = np.array(spec.actions.lower), np.array(spec.actions.upper)
-    finite = np.where(sound[:, None], columns, lower)
-    rounded = np.stack([np.round(finite[:, n], digits) for n, digits in enumerate(decimals(spec))], axis=1)
-    return np.clip(rounded, lower, upper), sound
+    finite = columns if sound.all() else np.where(sound[:, None], columns, grid.lower)
+    rounded = np.rint(finite * grid.finer / grid.coarser) / grid.finer * grid.coarser
+    return rounded.clip(grid.lower, grid.upper), sound
+
+
+class _Grid(NamedTuple):
+    """Hold, per component, what its quantities are multiplied by and divided by before they become whole, and bounds.
+
+    One of the two factors is 1, so that the arithmetic is that of `numpy.round`, bit for bit.
+    """
+
+    finer: NDArray[np.float64]
+    coarser: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+
+@lru_cache(maxsize=256)
+def _grid(lower: tuple[float, ...], upper: tuple[float, ...]) -> _Grid:
+    digits = _decimals(lower, upper)
+    return _Grid(
+        finer=np.array([_power_of_ten(n) for n in digits]),
+        coarser=np.array([_power_of_ten(-n) for n in digits]),
+        lower=np.array(lower),
+        upper=np.array(upper),
+    )
+
+
+def _power_of_ten(exponent: int) -> float:
+    """Multiply tens, 1.0 for none, as `numpy.round` does: above 10^22 another way may round to another double."""
+    return math.prod((10.0,) * exponent)
+
+
+def _decimals(lower: tuple[float, ...], upper: tuple[float, ...]) -> tuple[int, ...]:
+    sizes = (max(abs(low), abs(high), 1e-30) for low, high in zip(lower, upper, strict=True))
+    return tuple(6 - math.ceil(math.log10(size)) for size in sizes)

@@ -76,8 +76,8 @@ class Block:
 
     def _arrange(self, numbers: NDArray[np.float64], count: int) -> NDArray[np.float64]:
         """Turn the fields' values, field after field, into float64 [count, total width]."""
-        if count == 1:
-            return numbers.reshape(1, -1)
+        if count == 1 or len(self.fields) == 1:
+            return numbers.reshape(count, -1)
         if not self._has_vectors:
             return np.ascontiguousarray(numbers.reshape(-1, count).T)
         ends = np.cumsum([field.width * count for field in self.fields])[:-1]

@@ -2,8 +2,6 @@
 
 # B request of a bucket, N component of a quantity
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,7 +40,7 @@ def _apply(part: Part, quantities: NDArray[np.float64], recourse: Recourse | Non
     if recourse is None:
         return [Ruling((Choice(action=vector),), None, None) for vector in vectors]
     applied = recourse.apply(quantities, parameters=part.bucket.arrays)
-    rows: list[Ruling | Fault] = [_ruling(vector, applied, recourse, n, None) for n, vector in enumerate(vectors)]
+    rows: list[Ruling | Fault] = [*_rulings(vectors, applied, recourse, None)]
     for place, detail in applied.faults.items():
         rows[place] = fall_back(part, place, "recourse_infeasible", recourse, detail=detail)
     return rows
@@ -75,13 +73,21 @@ def _fall_back_quantity(
     applied = recourse.apply(np.array([vector], dtype=np.float64), parameters=own)
     if applied.faults:
         return Fault("recourse_infeasible", detail or applied.faults[0])
-    return _ruling(vector, applied, recourse, 0, reason)
+    return _rulings([vector], applied, recourse, reason)[0]
 
 
-def _ruling(
-    vector: list[float], applied: Applied, recourse: Recourse, place: int, fallback: FallbackReason | None
-) -> Ruling:
-    outputs: dict[str, Any] = {name: values[place].tolist() for name, values in applied.outputs.items()}
-    record = AppliedRecourse(kind=recourse.kind, status=applied.status[place], outputs=outputs)
-    choice = Choice(action=vector, applied=applied.values[place].tolist())
-    return Ruling((choice,), record, fallback)
+def _rulings(
+    vectors: list[list[float]], applied: Applied, recourse: Recourse, fallback: FallbackReason | None
+) -> list[Ruling]:
+    """Return a ruling for each proposed vector; arrays become lists a whole batch at a time."""
+    kind, names = recourse.kind, list(applied.outputs)
+    columns = [values.tolist() for values in applied.outputs.values()]
+    rows = zip(*columns, strict=True) if columns else [()] * len(vectors)
+    return [
+        Ruling(
+            (Choice(action=vector, applied=own),),
+            AppliedRecourse(kind=kind, status=status, outputs=dict(zip(names, row, strict=True))),
+            fallback,
+        )
+        for vector, own, status, row in zip(vectors, applied.values.tolist(), applied.status, rows, strict=True)
+    ]

@@ -41,3 +41,19 @@ def test_settling_again_changes_nothing(values: list[float], top: int) -> None:
     once, _ = settle_quantities(np.array(values, dtype=np.float32)[:, None], spec=spec)
     twice, _ = settle_quantities(once, spec=spec)
     np.testing.assert_array_equal(once, twice)
+
+
+@given(
+    st.lists(st.sampled_from([1e-30, 2e-9, 0.5, 1.0, 9.72, 138.0, 9_999.5, 5e6, 3e7, 1e12]), min_size=1, max_size=6),
+    st.integers(0, 2**32 - 1),
+)
+def test_all_components_at_once_get_the_bits_of_rounding_each(tops: list[float], seed: int) -> None:
+    lower, upper = tuple(-0.5 * top for top in tops), tuple(tops)
+    names = tuple(map(str, range(len(tops))))
+    actions = ActionSet(kind="quantity", names=names, units=names, lower=lower, upper=upper)
+    spec = PolicySpec(domain="water", actions=actions)
+    proposal = np.random.default_rng(seed).uniform(-0.6, 1.1, (50, len(tops))) * tops
+    proposal[:2] = [[0.0], [-1e-40]]
+    expected = np.stack([np.round(proposal[:, n], digits) for n, digits in enumerate(decimals(spec))], axis=1)
+    found, _ = settle_quantities(proposal, spec=spec)
+    assert found.tobytes() == np.clip(expected, lower, upper).tobytes()
