@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizer.hydrothermal.network import ServedTargets, TargetNetwork
+from optimizer.hydrothermal.network import ServedTargets, TargetNetwork, _precise_sigmoid
 from optimizer.hydrothermal.reach import stretched_sigmoid
 from tests.helpers.hydrothermal_policies import STAGES, random_network, small_problem
 from tests.helpers.small_case import small_case
@@ -90,3 +90,12 @@ def test_water_beyond_what_was_trained_gets_the_scores_of_the_most_that_was() ->
         observed["sequence_inflow"] = torch.full((1, 1, 4), times, dtype=torch.float64)
         fractions.append(served(**observed)[0, [0, 1, 3]] / served.reach.volume_max[[0, 1, 3]])
     assert torch.equal(fractions[0], fractions[1])
+
+
+def test_the_served_sigmoid_is_exact_far_beyond_float32_and_the_same_in_any_batch() -> None:
+    values = torch.linspace(-60.0, 60.0, 4801, dtype=torch.float64)
+    found = _precise_sigmoid(values)
+    torch.testing.assert_close(found, torch.sigmoid(values), rtol=0.0, atol=2e-9)
+    assert found[[0, -1]].tolist() == pytest.approx([0.0, 1.0], abs=1e-12)
+    alone = torch.cat([_precise_sigmoid(values[at : at + 1]) for at in range(64)])
+    assert torch.equal(alone, found[:64])
