@@ -40,6 +40,12 @@ class InflowTable:
         """Return the number S of scenarios of a stage."""
         return int(self.flow.shape[1])
 
+    @cached_property
+    def typical(self) -> Floats:
+        """Return the mean inflow of each period, float64 [P, R]."""
+        mean: Floats = np.einsum("psr,ps->pr", self.flow, self.probability)
+        return mean
+
     def paths(self, indices_TB: Integers) -> Floats:
         """Return the inflows of scenarios chosen by their numbers from 0, int [T, B], as float64 [B, T, R]."""
         stages = np.arange(indices_TB.shape[0]) % self.periods
@@ -81,6 +87,11 @@ class InflowAutoregression:
     def periods(self) -> int:
         """Return the number P of periods after which the parameters begin anew."""
         return int(self.median.shape[0])
+
+    @property
+    def typical(self) -> Floats:
+        """Return the median of each period, float64 [P, R]."""
+        return self.median
 
     @cached_property
     def constant(self) -> Floats:

@@ -2,14 +2,14 @@
 
 Where inflows are independent, the water a = v⁻ + K w and the stage are all that matters: every constraint of the stage
 and everything after it depends on them alone. So the water is what the network sees, and inflows beside it only where
-they say something of the next ones (`history`).
+they say something of the next ones (`encoder`).
 
 A roll-out is sequential, and automatic differentiation pays for each of its thousand small operations twice. Here the
 forward pass keeps what the adjoint needs, the adjoint goes back through the stages in closed form, and the gradients of
 all weights are one matrix product over all stages and paths. `training.dual` proves it against finite differences.
 """
 
-# B path, T stage, R reservoir, H hidden unit, W window of inflows, P period
+# B path, T stage, R reservoir, H hidden unit, W inflow of a window, P period
 
 import math
 from copy import deepcopy
@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from optimizer.hydrothermal.case import Case, Floats
+from optimizer.hydrothermal.encoder import LARGEST_SHARE, Encoder
 from optimizer.hydrothermal.inflow import InflowTable
 from optimizer.hydrothermal.reach import FULLEST, STRETCH, ReachableMap, Step, stretched_sigmoid
 
-_LARGEST_SHARE = 8.0  # of an inflow in its median: what lies above is an outlier of a lognormal tail
 _EMBEDDING_SIZE = 16
 _silu_slope = torch.ops.aten.silu_backward
 _sigmoid_slope = torch.ops.aten.sigmoid_backward
@@ -55,12 +55,11 @@ class TargetNetwork(nn.Module):
     water_scale: Tensor
     water_center: Tensor
     season: Tensor
-    inflow_scale: Tensor
     volume_initial: Tensor
 
-    def __init__(self, case: Case, *, stages: int, width: int, history: int) -> None:
+    def __init__(self, case: Case, *, stages: int, width: int, encoder: Encoder | None) -> None:
         super().__init__()
-        self.stages, self.history = stages, history
+        self.stages, self.encoder = stages, encoder
         self.reservoirs = len(case.hydros)
         self.volume_per_flow = case.volume_per_flow
         self.reach = ReachableMap(case, dtype=torch.float32)
@@ -68,13 +67,12 @@ class TargetNetwork(nn.Module):
         self.register_buffer("water_scale", _floats(scale))
         self.register_buffer("water_center", _floats(center))
         self.register_buffer("season", _floats(_season(stages, case.inflow.periods)))
-        self.register_buffer("inflow_scale", _floats(_inflow_scales(case, stages)))
         self.register_buffer("volume_initial", _floats(case.volume_initial))
         count, when = self.reservoirs, _EMBEDDING_SIZE + self.season.shape[1]
         self.embedding = nn.Parameter(0.3 * torch.randn(stages, _EMBEDDING_SIZE))
         self.from_water = nn.Parameter(_drawn(2 * count, width))
         self.from_stage = nn.Parameter(_drawn(when, width))
-        self.from_inflow = nn.Parameter(_drawn(history * count, width)) if history else None
+        self.from_inflow = None if encoder is None else nn.Parameter(_drawn(encoder.size, width))
         self.first_bias = nn.Parameter(torch.zeros(width))
         self.between = nn.Parameter(_drawn(width, width))
         self.second_bias = nn.Parameter(torch.zeros(width))
@@ -88,8 +86,8 @@ class TargetNetwork(nn.Module):
         """
         water_TBR = self.volume_per_flow * inflow_BTR.transpose(0, 1)
         outside = self.stage_part(torch.arange(self.stages, device=inflow_BTR.device))[:, None, :]
-        if self.from_inflow is not None:
-            outside = outside + self.windows(inflow_BTR) @ self.from_inflow
+        if self.encoder is not None:
+            outside = outside + self.inflow_part(self.encoder(inflow_BTR))
         scale, center = self.water_scale.repeat(2), self.water_center.repeat(2)
         outside = outside - center @ self.from_water
         from_water = scale[:, None] * self.from_water
@@ -102,11 +100,10 @@ class TargetNetwork(nn.Module):
         when = torch.cat([self.embedding[stage], self.season[stage]], dim=1)
         return when @ self.from_stage + self.first_bias
 
-    def windows(self, inflow_BTR: Tensor) -> Tensor:
-        """Return the features of the inflows seen so far, the latest first, [T, B, W R]; zero before the first."""
-        shares = inflow_features(inflow_BTR.transpose(0, 1), self.inflow_scale[: self.stages, None, :])
-        seen = [torch.cat([torch.zeros_like(shares[:lag]), shares[: self.stages - lag]]) for lag in range(self.history)]
-        return torch.cat(seen, dim=-1)
+    def inflow_part(self, features: Tensor) -> Tensor:
+        """Return what the encoder's features, [..., E], add to the first layer, [..., H]."""
+        assert self.from_inflow is not None
+        return features @ self.from_inflow
 
     def scores(self, water_BR: Tensor, outside_BH: Tensor, bias_BR: Tensor) -> Tensor:
         """Return the scores of water and of what the first layer gets beside it, [B, R], by ordinary operations."""
@@ -119,11 +116,6 @@ class TargetNetwork(nn.Module):
         kept = torch.minimum(water_BR, self.reach.volume_max)
         scaled = [part * self.water_scale - self.water_center for part in (water_BR, kept)]
         return torch.cat(scaled, dim=1)
-
-
-def inflow_features(inflow: Tensor, scale: Tensor) -> Tensor:
-    """Return the roots of inflows as shares of their medians, less one; `scale` is one over the median."""
-    return torch.sqrt((inflow * scale).clamp(0.0, _LARGEST_SHARE)) - 1.0
 
 
 class _RollOut(torch.autograd.Function):
@@ -219,11 +211,12 @@ class ServedTargets(nn.Module):
 
     margin: Tensor
     largest_water: Tensor
-    inflow_scale: Tensor
 
     def __init__(self, network: TargetNetwork, *, case: Case, margin: Floats) -> None:
         super().__init__()
         self.network = deepcopy(network).double()
+        if self.network.encoder is not None:
+            self.network.encoder.prepare()
         self.reach = ReachableMap(case)
         self.register_buffer("margin", torch.tensor(margin, dtype=torch.float64))
         self.register_buffer("largest_water", torch.tensor(_largest_water(case), dtype=torch.float64))
@@ -237,8 +230,8 @@ class ServedTargets(nn.Module):
         stage = torch.floor(request[:, 0] - 0.5).clamp(0.0, network.stages - 1.0).long()
         water = request[:, 1 : 1 + network.reservoirs] + network.volume_per_flow * sequence_inflow[:, -1]
         outside = network.stage_part(stage)
-        if network.from_inflow is not None:
-            outside = outside + self._windows(stage, sequence_inflow, length_inflow) @ network.from_inflow
+        if network.encoder is not None:
+            outside = outside + network.inflow_part(network.encoder.served(stage, sequence_inflow, length_inflow))
         known = torch.minimum(water, self.largest_water)
         first = _precise_silu(network.water_features(known) @ network.from_water + outside)
         second = _precise_silu(first @ network.between + network.second_bias)
@@ -246,16 +239,6 @@ class ServedTargets(nn.Module):
         fraction = stretched_sigmoid(scores.float()).double()
         reached = self.reach.upper(water, fraction)
         return torch.minimum(fraction * reached, torch.relu(reached - self.margin))
-
-    def _windows(self, stage: Tensor, sequence: Tensor, length: Tensor) -> Tensor:
-        """Return the features of the last inflows, the latest first, float32 [B, W R]; zero where there was none."""
-        scale, steps = self.network.inflow_scale, sequence.shape[1]
-        parts = []
-        for lag in range(self.network.history):
-            is_seen = (length > lag) & (stage >= lag)
-            features = inflow_features(sequence[:, steps - 1 - lag], scale[(stage - lag).clamp(min=0)])
-            parts.append(torch.where(is_seen[:, None], features, 0.0))
-        return torch.cat(parts, dim=1)
 
 
 def _precise_silu(value: Tensor) -> Tensor:
@@ -292,7 +275,7 @@ def _water_scales(case: Case) -> tuple[Floats, Floats]:
     passing = case.volume_per_flow * case.turbine_max
     is_lake = case.volume_max > 0.5 * passing
     scale = 1.0 / np.maximum(np.where(is_lake, case.volume_max, passing), 1e-6)
-    inflow = case.volume_per_flow * _medians(case).mean(axis=0)
+    inflow = case.volume_per_flow * case.inflow.typical.mean(axis=0)
     return scale, np.where(is_lake, 0.5 * case.volume_max, inflow) * scale
 
 
@@ -301,22 +284,8 @@ def _largest_water(case: Case) -> Floats:
     if isinstance(case.inflow, InflowTable):
         largest: Floats = case.inflow.flow.max(axis=(0, 1))
     else:
-        largest = _LARGEST_SHARE * np.maximum(case.inflow.initial, case.inflow.median.max(axis=0))
+        largest = LARGEST_SHARE * np.maximum(case.inflow.initial, case.inflow.median.max(axis=0))
     return case.volume_max + case.volume_per_flow * largest
-
-
-def _medians(case: Case) -> Floats:
-    """Return a typical inflow of each period, float64 [P, R]."""
-    if isinstance(case.inflow, InflowTable):
-        mean: Floats = np.einsum("psr,ps->pr", case.inflow.flow, case.inflow.probability)
-        return mean
-    return case.inflow.median
-
-
-def _inflow_scales(case: Case, stages: int) -> Floats:
-    """Return one over the typical inflow of each stage, float64 [T, R]."""
-    scales: Floats = 1.0 / np.maximum(_medians(case), 1e-6)[np.arange(stages) % case.inflow.periods]
-    return scales
 
 
 def _season(stages: int, periods: int) -> Floats:

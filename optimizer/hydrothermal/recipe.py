@@ -16,13 +16,14 @@ import torch
 from optimizer.export import export_policy
 from optimizer.hydrothermal.case import Case
 from optimizer.hydrothermal.data import load_case
+from optimizer.hydrothermal.encoder import Encoder, RecurrentEncoder, WindowEncoder
 from optimizer.hydrothermal.inflow import InflowTable
 from optimizer.hydrothermal.network import ServedTargets, TargetNetwork
 from optimizer.hydrothermal.operate import operate
 from optimizer.hydrothermal.problem import HydrothermalProblem
 from optimizer.hydrothermal.recourse import stage_recourse
 from optimizer.hydrothermal.rollout import roll_out, served_margin
-from optimizer.hydrothermal.settings import Settings
+from optimizer.hydrothermal.settings import STEPS_KEPT, Settings
 from optimizer.hydrothermal.spec import DOMAIN, policy_spec
 from optimizer.hydrothermal.stage import StageArrays, compile_stage
 from optimizer.mean_interval import mean_interval
@@ -94,17 +95,40 @@ def export_network(network: TargetNetwork, *, arrays: StageArrays, settings: Set
         Unable: the graph or the recourse does not pass a gate.
     """
     case = arrays.case
-    spec = policy_spec(case, stages=network.stages, history=settings.steps_kept)
+    spec = policy_spec(case, stages=network.stages, history=steps_kept_of(settings, case))
     served = ServedTargets(network.cpu(), case=case, margin=served_margin(case, spec=spec))
     recourse = stage_recourse(arrays).to_arrays()
     return export_policy(served, spec=spec, folder=folder, provenance=_provenance(case, settings), recourse=recourse)
 
 
-def history_of(settings: Settings, case: Case) -> int:
-    """Return how many inflows the policy sees beside the water: none are needed where they are independent."""
+def encoder_of(settings: Settings, case: Case) -> Encoder | None:
+    """Return what tells the policy of inflows, with its first weights; by itself none where they are independent."""
+    kind, stages = _kind_of(settings, case), settings.stages
+    if kind == "none":
+        return None
+    if kind == "window":
+        return WindowEncoder(case, stages=stages, history=settings.history or 1)
+    return RecurrentEncoder(case, stages=stages, width=settings.encoder_width, steps=steps_kept_of(settings, case))
+
+
+def steps_kept_of(settings: Settings, case: Case) -> int:
+    """Return how many inflows a request may bring.
+
+    A recurrent summary is told of the whole horizon unless said otherwise: then one pass over a path trains all stages.
+    """
+    if settings.steps_kept is not None:
+        return settings.steps_kept
+    if _kind_of(settings, case) == "recurrent":
+        return settings.stages
+    return max(STEPS_KEPT, settings.history or 0)
+
+
+def _kind_of(settings: Settings, case: Case) -> str:
+    if settings.encoder != "auto":
+        return settings.encoder
     if settings.history is not None:
-        return settings.history
-    return 0 if isinstance(case.inflow, InflowTable) else 1
+        return "window" if settings.history else "none"
+    return "none" if isinstance(case.inflow, InflowTable) else "window"
 
 
 def _case(settings: Settings) -> Case:
@@ -129,8 +153,8 @@ def _fit(
     problem.seed_vertices(paths=_SEEDING_PATHS, seed=settings.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        history = history_of(settings, arrays.case)
-        network = TargetNetwork(arrays.case, stages=settings.stages, width=settings.width, history=history)
+        encoder = encoder_of(settings, arrays.case)
+        network = TargetNetwork(arrays.case, stages=settings.stages, width=settings.width, encoder=encoder)
     cosine = prove_gradient(network, problem, seed=settings.seed)
     network.to(device)
     trained = train_by_duals(

@@ -1,6 +1,11 @@
 """What can be set for training a hydrothermal policy; apart, so that its help does not wait for torch."""
 
+from typing import Final, Literal
+
 import msgspec
+
+STEPS_KEPT: Final = 26
+"""Inflows that a request may bring where nothing asks for more: half a year of weeks."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,8 +24,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         late_batch_size: the same in the second half, where noise is what keeps the cost up.
         learning_rate: of Adam; it falls along half a cosine.
         width: units of a hidden layer.
-        history: inflows that the policy sees beside the water; none: 0 where inflows are independent, else 1.
-        steps_kept: inflows that a request may bring, at least `history`.
+        encoder: what the policy is told of the inflows so far, beside the water: none, a window of the last ones, or a
+            recurrent summary of all that a request brings; auto: none where inflows are independent, else window.
+        history: inflows of the window; none: 1. With the encoder auto it asks for a window, and 0 for none.
+        encoder_width: units of the recurrent summary.
+        steps_kept: inflows that a request may bring, at least `history`; none: 26 or `history`, and for a recurrent
+            summary the whole horizon.
         check_every: steps between two looks at the held-out paths.
         held_out: paths that are looked at and never trained on.
         seed: of first weights and paths.
@@ -40,8 +49,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     late_batch_size: int = 128
     learning_rate: float = 0.02
     width: int = 128
+    encoder: Literal["auto", "none", "window", "recurrent"] = "auto"
     history: int | None = None
-    steps_kept: int = 26
+    encoder_width: int = 32
+    steps_kept: int | None = None
     check_every: int = 100
     held_out: int = 120
     seed: int = 0
@@ -51,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         least = {"steps": 1, "batch_size": 1, "late_batch_size": 1, "width": 1, "check_every": 1, "held_out": 1}
-        least |= {"seed": 0, "threads": 1, "steps_kept": 1, "stages": 1}
+        least |= {"seed": 0, "threads": 1, "encoder_width": 1, "stages": 1}
         for name, low in least.items():
             found = getattr(self, name)
             if found < low:
@@ -60,5 +71,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError(f"cpu_minutes must be above 0, found {self.cpu_minutes}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be above 0, found {self.learning_rate}")
-        if self.history is not None and not 0 <= self.history <= self.steps_kept:
-            raise ValueError(f"history must be from 0 to steps_kept ({self.steps_kept}), found {self.history}")
+        self._check_encoder()
+
+    def _check_encoder(self) -> None:
+        kind, history, kept = self.encoder, self.history, self.steps_kept
+        if kept is not None and kept < 1:
+            raise ValueError(f"steps_kept must be at least 1, found {kept}")
+        if history is None:
+            return
+        if kind in ("none", "recurrent"):
+            raise ValueError(f"history must be left out with encoder {kind}, which has no window; found {history}")
+        least = 1 if kind == "window" else 0
+        if not least <= history <= (history if kept is None else kept):
+            most = "" if kept is None else f" and at most steps_kept ({kept})"
+            raise ValueError(f"history must be at least {least}{most} with encoder {kind}, found {history}")

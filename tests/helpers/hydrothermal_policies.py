@@ -1,5 +1,6 @@
 """Policies of the small hydrothermal case, random and untrained, and the states that they lead to."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from optimizer.hydrothermal.case import Case, Floats
 from optimizer.hydrothermal.data import load_case
+from optimizer.hydrothermal.encoder import Encoder, RecurrentEncoder, WindowEncoder
 from optimizer.hydrothermal.network import TargetNetwork
 from optimizer.hydrothermal.problem import HydrothermalProblem
 from optimizer.hydrothermal.stage import StageArrays, compile_stage
@@ -17,11 +19,24 @@ from tests.helpers.small_case import small_case, small_stage
 STAGES = 12
 
 
-def random_network(*, seed: int, history: int = 0, case: Case | None = None, stages: int = STAGES) -> TargetNetwork:
+ENCODERS: dict[str, Callable[[Case, int], Encoder | None]] = {
+    "none": lambda case, stages: None,
+    "window": lambda case, stages: WindowEncoder(case, stages=stages, history=3),
+    "recurrent": lambda case, stages: RecurrentEncoder(case, stages=stages, width=6, steps=stages),
+    "recurrent_5": lambda case, stages: RecurrentEncoder(case, stages=stages, width=6, steps=5),
+}
+"""What tells a random network of inflows; the last one sees less than the horizon."""
+
+
+def random_network(
+    *, seed: int, encoder: str = "none", case: Case | None = None, stages: int = STAGES
+) -> TargetNetwork:
     """Return a float64 network whose last layer is not flat, so that its targets differ from state to state."""
+    case = case or small_case()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = TargetNetwork(case or small_case(), stages=stages, width=16, history=history).double()
+        made = ENCODERS[encoder](case, stages)
+        network = TargetNetwork(case, stages=stages, width=16, encoder=made).double()
         with torch.no_grad():
             network.to_score.normal_(0.0, 0.6)
     return network

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from optimizer.hydrothermal.network import ServedTargets, TargetNetwork, _precise_sigmoid
 from optimizer.hydrothermal.reach import stretched_sigmoid
-from tests.helpers.hydrothermal_policies import STAGES, random_network, small_problem
+from tests.helpers.hydrothermal_policies import ENCODERS, STAGES, random_network, small_problem
 from tests.helpers.small_case import small_case
 
 SAME = 1e-11
@@ -14,11 +14,11 @@ SAME = 1e-11
 def _step_by_step(network: TargetNetwork, inflow: Tensor) -> Tensor:
     """Roll out by ordinary operations, one stage after another."""
     volume, targets = network.volume_initial.expand(inflow.shape[0], -1), []
-    windows = network.windows(inflow) if network.from_inflow is not None else None
+    features = None if network.encoder is None else network.encoder(inflow)
     for stage in range(network.stages):
         outside = network.stage_part(torch.tensor([stage]))
-        if windows is not None and network.from_inflow is not None:
-            outside = outside + windows[stage] @ network.from_inflow
+        if features is not None:
+            outside = outside + network.inflow_part(features[stage])
         water = volume + network.volume_per_flow * inflow[:, stage]
         fraction = stretched_sigmoid(network.scores(water, outside, network.score_bias[stage]))
         volume = network.reach(water, fraction)
@@ -26,11 +26,11 @@ def _step_by_step(network: TargetNetwork, inflow: Tensor) -> Tensor:
     return torch.stack(targets, dim=1)
 
 
-@pytest.mark.parametrize("history", [0, 3])
-def test_the_roll_out_and_its_adjoint_are_those_of_ordinary_operations(history: int) -> None:
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_the_roll_out_and_its_adjoint_are_those_of_ordinary_operations(encoder: str) -> None:
     inflow = small_problem().scenarios(3, split="train", seed=1).inflow
     weight = torch.randn(3, STAGES, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    found, expected = (random_network(seed=5, history=history) for _ in range(2))
+    found, expected = (random_network(seed=5, encoder=encoder) for _ in range(2))
     targets, by_hand = found.roll_out(inflow), _step_by_step(expected, inflow)
     torch.testing.assert_close(targets, by_hand, rtol=SAME, atol=SAME)
     targets.backward(weight)  # type: ignore[no-untyped-call]
@@ -42,9 +42,9 @@ def test_the_roll_out_and_its_adjoint_are_those_of_ordinary_operations(history: 
         torch.testing.assert_close(parameter.grad, names[name].grad, rtol=SAME, atol=SAME)
 
 
-@pytest.mark.parametrize("history", [0, 2])
-def test_what_is_exported_proposes_what_was_rolled_out(history: int) -> None:
-    problem, network = small_problem(), random_network(seed=6, history=history)
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_what_is_exported_proposes_what_was_rolled_out(encoder: str) -> None:
+    problem, network = small_problem(), random_network(seed=6, encoder=encoder)
     scenarios = problem.scenarios(4, split="test", seed=3)
     targets = network.roll_out(scenarios.inflow).detach()
     served = ServedTargets(network, case=small_case(), margin=np.zeros(4))
@@ -70,8 +70,9 @@ def test_targets_that_touch_their_reach_are_lowered_by_the_margin() -> None:
     assert (lowered >= 0.0).all()
 
 
-def test_later_inflows_change_no_earlier_target() -> None:
-    network = random_network(seed=8, history=2)
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_later_inflows_change_no_earlier_target(encoder: str) -> None:
+    network = random_network(seed=8, encoder=encoder)
     inflow = small_problem().scenarios(2, split="train", seed=5).inflow
     other = inflow.clone()
     other[:, 7:] *= 3.0

@@ -1,23 +1,28 @@
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import torch
 
-from optimizer.hydrothermal.case import Floats
+from optimizer.hydrothermal.case import Case, Floats
 from optimizer.hydrothermal.data import SMALL_CASE_HOURS, small_case_folder
+from optimizer.hydrothermal.encoder import RecurrentEncoder, WindowEncoder
+from optimizer.hydrothermal.inflow import InflowAutoregression
 from optimizer.hydrothermal.operate import operate
 from optimizer.hydrothermal.problem import draw_paths
-from optimizer.hydrothermal.recipe import UnableToStart, history_of, train
-from optimizer.hydrothermal.rollout import roll_out
+from optimizer.hydrothermal.recipe import UnableToStart, encoder_of, export_network, steps_kept_of, train
+from optimizer.hydrothermal.rollout import observe, roll_out
 from optimizer.hydrothermal.settings import Settings
 from optimizer.training.progress import SilentProgress
 from optimizer.training.report import SimulatedReport
 from policies.artifact import Artifact, load_artifact
 from policies.errors import ContentRefused, UsageProblem
-from tests.helpers.hydrothermal_policies import bolivia
-from tests.helpers.small_case import small_case, small_stage
+from tests.helpers.hydrothermal_policies import ENCODERS, bolivia, random_network
+from tests.helpers.small_case import small_case, small_stage, table_of
 
 STAGES = 12
 SETTINGS = Settings(
@@ -98,7 +103,7 @@ class _Cut:
 
     def start(self, title: str, *, total: int) -> None:
         assert title == "ts-ddr"
-        assert total == SETTINGS.steps
+        assert total <= SETTINGS.steps
 
     def finish(self, note: str) -> None:
         raise AssertionError(note)
@@ -143,9 +148,97 @@ def test_a_case_that_cannot_be_is_named(
     assert not (tmp_path / "out").exists()
 
 
-def test_independent_inflows_need_no_history() -> None:
-    assert history_of(SETTINGS, small_case()) == 0
-    assert history_of(msgspec.structs.replace(SETTINGS, history=4), small_case()) == 4
+def _law() -> Case:
+    """Return the small case with inflows that follow an autoregression, as Brazil's do."""
+    median = table_of(small_case()).typical
+    law = InflowAutoregression(
+        initial=median[0],
+        median=median,
+        persistence=np.full_like(median, 0.5),
+        covariance=np.tile(0.01 * np.eye(4), (len(median), 1, 1)),
+    )
+    return dataclasses.replace(small_case(), inflow=law)
+
+
+@pytest.mark.parametrize(
+    ("change", "table", "law"),
+    [
+        ({}, None, 1),
+        ({"history": 4}, 4, 4),
+        ({"history": 0}, None, None),
+        ({"encoder": "none"}, None, None),
+        ({"encoder": "window"}, 1, 1),
+        ({"encoder": "window", "history": 3}, 3, 3),
+    ],
+)
+def test_a_window_is_shown_where_inflows_remember_or_one_is_asked_for(
+    change: dict[str, Any], table: int | None, law: int | None
+) -> None:
+    settings = msgspec.structs.replace(SETTINGS, **change)
+    for case, history in ((small_case(), table), (_law(), law)):
+        encoder = encoder_of(settings, case)
+        if history is None:
+            assert encoder is None
+        else:
+            assert isinstance(encoder, WindowEncoder)
+            assert encoder.history == history
+
+
+@pytest.mark.parametrize(("kept", "steps"), [(None, STAGES), (5, 5), (40, STAGES)])
+def test_a_recurrent_summary_is_trained_on_what_a_request_brings(kept: int | None, steps: int) -> None:
+    settings = msgspec.structs.replace(SETTINGS, encoder="recurrent", encoder_width=9, steps_kept=kept)
+    encoder = encoder_of(settings, small_case())
+    assert isinstance(encoder, RecurrentEncoder)
+    assert (encoder.steps, len(encoder.pace)) == (steps, 9)
+    assert steps_kept_of(settings, small_case()) == (kept or STAGES)
+
+
+@pytest.mark.parametrize(("change", "kept"), [({}, 26), ({"history": 30}, 30), ({"steps_kept": 8}, 8)])
+def test_requests_may_bring_half_a_year_unless_more_is_asked_for(change: dict[str, int], kept: int) -> None:
+    assert steps_kept_of(msgspec.structs.replace(SETTINGS, **change), small_case()) == kept
+
+
+@pytest.mark.slow  # exports an artifact
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_the_artifact_goes_the_way_of_the_training_roll_out(encoder: str, tmp_path: Path) -> None:
+    network = random_network(seed=6, encoder=encoder)
+    settings = msgspec.structs.replace(SETTINGS, steps_kept=5 if encoder == "recurrent_5" else STAGES)
+    paths = draw_paths(small_case(), 6, stages=STAGES, generator=np.random.default_rng(8))
+    with torch.no_grad():
+        expected = network.roll_out(torch.tensor(paths)).numpy()
+    export_network(network, arrays=small_stage(), settings=settings, folder=tmp_path / "artifact")
+    policy = load_artifact(tmp_path / "artifact").policy
+    np.testing.assert_allclose(roll_out(policy, small_stage(), paths)[:, 1:], expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_what_pads_the_inflows_of_a_request_changes_no_bit_of_the_artifact(tmp_path: Path) -> None:
+    network = random_network(seed=7, encoder="recurrent")
+    export_network(network, arrays=small_stage(), settings=SETTINGS, folder=tmp_path / "artifact")
+    policy = load_artifact(tmp_path / "artifact").policy
+    paths = draw_paths(small_case(), 6, stages=STAGES, generator=np.random.default_rng(8))
+    volume = np.tile(small_case().volume_initial, (6, 1))
+    observed = observe(small_case(), volume, paths, stage=2, spec=policy.spec)
+    spoiled = {name: array.copy() for name, array in observed.items()}
+    spoiled["sequence_inflow"][:, :-3] = np.array([1e9, -3.0, np.nan, np.inf])
+    mask = np.ones((6, 1, 1), dtype=np.bool_)
+    np.testing.assert_array_equal(policy.propose(spoiled, mask), policy.propose(observed, mask))
+    alone = [policy.propose({name: array[[row]] for name, array in observed.items()}, mask[[row]]) for row in range(6)]
+    np.testing.assert_array_equal(np.concatenate(alone), policy.propose(observed, mask))
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_of_a_recurrent_summary_ends_the_same(tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(SETTINGS, encoder="recurrent", encoder_width=8, steps_kept=5, steps=20)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    report = train(None, spec=None, out=whole, settings=settings, progress=SilentProgress())
+    assert report.details["gradient_cosine"] >= 1.0 - 1e-6
+    assert load_artifact(whole).spec.sequence_fields[0].steps == 5
+    resumed = msgspec.structs.replace(settings, resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        train(None, spec=None, out=out, settings=resumed, progress=_Cut(15))
+    train(None, spec=None, out=out, settings=resumed, progress=SilentProgress())
+    assert (out / "policy.onnx").read_bytes() == (whole / "policy.onnx").read_bytes()
 
 
 @pytest.mark.slow

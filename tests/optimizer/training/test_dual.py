@@ -15,7 +15,7 @@ from optimizer.training.checkpoint import UnableToResume
 from optimizer.training.dual import DualSettings, Trained, UnableToTrust, check_gradient, mean_cost, train
 from optimizer.training.loop import Budget, start_budget
 from optimizer.training.progress import SilentProgress
-from tests.helpers.hydrothermal_policies import STAGES, random_network, small_problem
+from tests.helpers.hydrothermal_policies import ENCODERS, STAGES, random_network, small_problem
 from tests.helpers.small_case import small_case, small_stage
 
 SETTINGS = DualSettings(steps=40, batch_size=8, late_batch_size=16, learning_rate=0.05, check_every=10, held_out=32)
@@ -83,11 +83,11 @@ def test_the_gradient_of_duals_is_that_of_finite_differences() -> None:
     assert check_gradient(_module(), problem, problem.scenarios(6, split="train", seed=1), seed=2) > 1.0 - 1e-9
 
 
-@pytest.mark.parametrize("history", [0, 2])
-def test_the_gradient_of_the_hydrothermal_roll_out_is_proven(history: int) -> None:
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_the_gradient_of_the_hydrothermal_roll_out_is_proven(encoder: str) -> None:
     problem = small_problem()
     scenarios = problem.scenarios(2, split="validation", seed=1)
-    network = random_network(seed=4, history=history)
+    network = random_network(seed=4, encoder=encoder)
     before = deepcopy(network.state_dict())
     assert check_gradient(network, problem, scenarios, seed=1, step=1e-7) >= 1.0 - 1e-6
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -184,7 +184,7 @@ def test_sixty_steps_beat_the_untrained_policy_on_held_out_paths() -> None:
     problem.restore(small_problem().state())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        network = TargetNetwork(small_case(), stages=STAGES, width=24, history=0)
+        network = TargetNetwork(small_case(), stages=STAGES, width=24, encoder=None)
     held_out = problem.scenarios(64, split="test", seed=0)
     before = mean_cost(network, problem, held_out)
     settings = DualSettings(steps=60, batch_size=16, late_batch_size=16, learning_rate=0.01, held_out=8)
@@ -193,14 +193,15 @@ def test_sixty_steps_beat_the_untrained_policy_on_held_out_paths() -> None:
 
 
 @pytest.mark.gpu
-def test_thousands_of_paths_on_an_accelerator_cost_what_they_cost_on_the_cpu() -> None:
+@pytest.mark.parametrize("encoder", ["none", "recurrent"])
+def test_thousands_of_paths_on_an_accelerator_cost_what_they_cost_on_the_cpu(encoder: str) -> None:
     cpu, gpu = (
         HydrothermalProblem(small_stage(), stages=STAGES, device=torch.device(name), dtype=torch.float64)
         for name in ("cpu", "cuda")
     )
     for problem in (cpu, gpu):
         problem.restore(small_problem().state())
-    network = random_network(seed=2)
+    network = random_network(seed=2, encoder=encoder)
     paths = [problem.scenarios(4096, split="test", seed=1) for problem in (cpu, gpu)]
     expected = mean_cost(network, cpu, paths[0])
     assert mean_cost(network.cuda(), gpu, paths[1]) == pytest.approx(expected, rel=1e-9)
