@@ -53,7 +53,7 @@ def solve(
 
 def _check_certain(settings: Settings) -> None:
     """Refuse what only a policy can have: the cost of a certain case is found without one."""
-    for name in ("cuts", "cuts_out", "checkpoint"):
+    for name in ("cuts", "cuts_out", "checkpoint", "scenario_inflows"):
         if getattr(settings, name) is not None:
             raise UnableToBaseline(
                 f"{name}: expected a case in which nature has a choice; {settings.case} has one inflow scenario for "

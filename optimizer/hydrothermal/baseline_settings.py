@@ -27,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         noises: equally likely choices that a stage's law of an autoregression is reduced to for training.
         simulations: fresh paths that the policy is simulated on.
         scenario_indices: CSV of scenario numbers to simulate: no header, from 1, rows are stages, columns are paths.
+        scenario_inflows: CSV of inflows to simulate, for any case: no header, rows are stages, a block of columns for
+            each plant with a column for each path, in the case's unit of flow; not with `scenario_indices`.
         report_stages: stages from the first on whose costs are reported; none: all.
         foresight: also report the mean cost with perfect foresight on the same paths.
         cuts: JSON file of cuts to go on from, in SDDP.jl's schema.
@@ -51,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     noises: int = 30
     simulations: int = 500
     scenario_indices: str | None = None
+    scenario_inflows: str | None = None
     report_stages: int | None = None
     foresight: bool = False
     cuts: str | None = None
@@ -67,6 +70,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name in ("expectation_weight", "tail_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], found {getattr(self, name):g}")
+        if self.scenario_indices is not None and self.scenario_inflows is not None:
+            raise ValueError("scenario_indices and scenario_inflows are two tables of the same paths: give one")
         if self.report_stages is not None and not 1 <= self.report_stages <= self.stages:
             raise ValueError(f"report_stages must be from 1 to stages ({self.stages}), found {self.report_stages}")
 

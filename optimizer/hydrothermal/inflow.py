@@ -130,6 +130,42 @@ class InflowAutoregression:
         return flow_BTR
 
 
+def read_inflows(path: Path, *, reservoirs: int) -> Floats:
+    """Read a table of inflows: no header, rows are stages, a block of columns for each reservoir, scenario by scenario.
+
+    Returns float64 [T, S, R], in the case's unit of flow.
+
+    Raises:
+        CaseRefused: the columns are no multiple of the reservoirs, or a cell is no finite number of at least 0.
+    """
+    table = read_numbers(path)
+    rows, width = table.shape
+    if width % reservoirs:
+        raise CaseRefused(
+            f"{path.name}: expected a multiple of the {reservoirs} plants as the number of columns, found {width}"
+        )
+    if (table < 0).any():
+        row, column = np.argwhere(table < 0)[0]
+        raise CaseRefused(
+            f"{path.name}: row {row + 1}, column {column + 1}: expected an inflow of at least 0, "
+            f"found {table[row, column]:g}"
+        )
+    return np.ascontiguousarray(table.reshape(rows, reservoirs, -1).transpose(0, 2, 1))
+
+
+def read_scenario_inflows(path: Path, *, stages: int, reservoirs: int) -> Floats:
+    """Read paths of inflow from a table in the layout of `read_inflows`, where a scenario is a path.
+
+    Returns the first `stages` rows as float64 [B, T, R].
+
+    Raises:
+        CaseRefused: the table is too short or not of so many reservoirs, or a cell is no finite number of at least 0.
+    """
+    flow_TBR = read_inflows(path, reservoirs=reservoirs)
+    _check_rows(path, len(flow_TBR), stages)
+    return np.ascontiguousarray(flow_TBR[:stages].transpose(1, 0, 2))
+
+
 def read_scenario_indices(path: Path, *, stages: int, scenarios: int) -> Integers:
     """Read a table of scenario numbers: no header, rows are stages, columns are paths, numbers from 1.
 
@@ -139,8 +175,7 @@ def read_scenario_indices(path: Path, *, stages: int, scenarios: int) -> Integer
         CaseRefused: the table is too short, or a number is not one of 1 to `scenarios`.
     """
     table = read_numbers(path)
-    if table.shape[0] < stages:
-        raise CaseRefused(f"{path.name}: expected at least {stages} rows, one for each stage, found {table.shape[0]}")
+    _check_rows(path, len(table), stages)
     chosen = table[:stages]
     is_wrong = (chosen != np.round(chosen)) | (chosen < 1) | (chosen > scenarios)
     if is_wrong.any():
@@ -150,3 +185,8 @@ def read_scenario_indices(path: Path, *, stages: int, scenarios: int) -> Integer
             f"found {chosen[row, column]:g}"
         )
     return chosen.astype(np.int64) - 1
+
+
+def _check_rows(path: Path, rows: int, stages: int) -> None:
+    if rows < stages:
+        raise CaseRefused(f"{path.name}: expected at least {stages} rows, one for each stage, found {rows}")

@@ -29,7 +29,7 @@ from optimizer.hydrothermal.case import (
     cascade_order,
 )
 from optimizer.hydrothermal.fields import CaseRefused, Entry, entries_of, read_numbers, read_object, unique_names
-from optimizer.hydrothermal.inflow import InflowTable
+from optimizer.hydrothermal.inflow import InflowTable, read_inflows
 
 GRID: Final = "PowerModels.json"
 HYDRO: Final = "hydro.json"
@@ -257,21 +257,9 @@ def _check_cascade(water: Entry, hydros: tuple[Hydro, ...]) -> None:
 
 
 def _inflow(folder: Path, *, hydros: int) -> InflowTable:
-    path = folder / INFLOWS
-    table = read_numbers(path)
-    periods, width = table.shape
-    if width % hydros:
-        raise CaseRefused(
-            f"{path.name}: expected a multiple of the {hydros} plants as the number of columns, found {width}"
-        )
-    if (table < 0).any():
-        row, column = np.argwhere(table < 0)[0]
-        raise CaseRefused(
-            f"{path.name}: row {row + 1}, column {column + 1}: expected an inflow of at least 0, "
-            f"found {table[row, column]:g}"
-        )
-    flow_PSR = np.ascontiguousarray(table.reshape(periods, hydros, -1).transpose(0, 2, 1))
-    probability = _probability(folder / PROBABILITIES, periods=periods, scenarios=flow_PSR.shape[1])
+    flow_PSR = read_inflows(folder / INFLOWS, reservoirs=hydros)
+    periods, scenarios = flow_PSR.shape[:2]
+    probability = _probability(folder / PROBABILITIES, periods=periods, scenarios=scenarios)
     return InflowTable(flow=flow_PSR, probability=probability)
 
 

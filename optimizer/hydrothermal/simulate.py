@@ -109,6 +109,7 @@ def _judged(settings: Settings, arrays: StageArrays, *, credit: CostToGo, progre
         arrays.case,
         stages=settings.reported,
         indices=None if settings.scenario_indices is None else Path(settings.scenario_indices),
+        inflows=None if settings.scenario_inflows is None else Path(settings.scenario_inflows),
         count=settings.scenarios,
         seed=settings.seed,
     )

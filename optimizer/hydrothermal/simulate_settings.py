@@ -20,6 +20,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             all.
         scenario_indices: CSV of scenario numbers without a header, counted from 1, rows are stages and columns are
             scenarios; none: drawn.
+        scenario_inflows: CSV of the scenarios' inflows themselves, for any case: no header, rows are stages, a block of
+            columns for each plant with a column for each scenario, in the case's unit of flow; not with
+            `scenario_indices`.
         scenarios: number of scenarios that are drawn where no table is given.
         seed: of that draw.
         other_cuts: further SDDP policies beside the reference, as NAME=FILE.
@@ -39,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     initial_storage: float | None = None
     report_stages: int | None = None
     scenario_indices: str | None = None
+    scenario_inflows: str | None = None
     scenarios: int = 100
     seed: int = 0
     other_cuts: tuple[str, ...] = ()
@@ -52,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError(f"stages must be at least 1, found {self.stages}")
         if self.report_stages is not None and not 1 <= self.report_stages <= self.stages:
             raise ValueError(f"report_stages must lie in 1 to {self.stages}, found {self.report_stages}")
+        if self.scenario_indices is not None and self.scenario_inflows is not None:
+            raise ValueError("scenario_indices and scenario_inflows are two tables of the same scenarios: give one")
         if self.scenarios < 1:
             raise ValueError(f"scenarios must be at least 1, found {self.scenarios}")
         if not 0 < self.confidence < 1:

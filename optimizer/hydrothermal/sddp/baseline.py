@@ -14,7 +14,7 @@ from optimizer.baseline_report import BaselineReport
 from optimizer.hydrothermal.baseline_settings import Settings
 from optimizer.hydrothermal.case import Case, Floats
 from optimizer.hydrothermal.deterministic import DeterministicEquivalent
-from optimizer.hydrothermal.inflow import InflowTable, read_scenario_indices
+from optimizer.hydrothermal.inflow import InflowTable, read_scenario_indices, read_scenario_inflows
 from optimizer.hydrothermal.sddp.cuts_file import read_cuts, write_cuts
 from optimizer.hydrothermal.sddp.noise import InflowNoise, forgetful_noise, remembering_noise, table_noise
 from optimizer.hydrothermal.sddp.numerical import numerical_report
@@ -86,15 +86,17 @@ def reported_paths(case: Case, *, settings: Settings) -> Floats:
 
     Raises:
         UnableToSimulate: scenarios are chosen by number in a case that has none.
-        CaseRefused: the numbers do not fit the case.
+        CaseRefused: the numbers or inflows do not fit the case.
     """
     stages = settings.report_stages or settings.stages
+    if settings.scenario_inflows is not None:
+        return read_scenario_inflows(Path(settings.scenario_inflows), stages=stages, reservoirs=len(case.hydros))
     if settings.scenario_indices is None:
         return fresh_paths(case, count=settings.simulations, stages=stages, seed=settings.seed)
     if not isinstance(case.inflow, InflowTable):
         raise UnableToSimulate(
             f"scenario_indices: expected a case with numbered scenarios, the inflows of {case.name!r} follow an "
-            "autoregression; leave it out and set simulations"
+            "autoregression; set simulations instead, or bring the paths by scenario_inflows"
         )
     path = Path(settings.scenario_indices)
     return case.inflow.paths(read_scenario_indices(path, stages=stages, scenarios=case.inflow.scenarios))
@@ -151,7 +153,7 @@ def _report(
 ) -> BaselineReport:
     case, costs_B = trainer.arrays.case, simulation.costs.sum(axis=1)
     found, ranges = mean_interval(costs_B), numerical_report(trainer.arrays, noise=trainer.noise)
-    told = _told(found, simulation.costs.shape[1], trainer.stages, is_given=settings.scenario_indices is not None)
+    told = _told(found, simulation.costs.shape[1], trainer.stages, is_given=_is_given(settings))
     return BaselineReport(
         domain="hydrothermal",
         method=_method(trainer),
@@ -177,6 +179,10 @@ def _report(
             "numerical_report": msgspec.to_builtins(ranges),
         },
     )
+
+
+def _is_given(settings: Settings) -> bool:
+    return settings.scenario_indices is not None or settings.scenario_inflows is not None
 
 
 def _method(trainer: Trainer) -> str:

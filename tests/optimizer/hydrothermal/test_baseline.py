@@ -52,7 +52,7 @@ def test_where_nature_chooses_it_is_sddp() -> None:
     assert len(report.details["iterations"]) == 4
 
 
-@pytest.mark.parametrize("name", ["cuts", "cuts_out", "checkpoint"])
+@pytest.mark.parametrize("name", ["cuts", "cuts_out", "checkpoint", "scenario_inflows"])
 def test_a_certain_case_has_no_cuts(certain: Path, name: str) -> None:
     with pytest.raises(UnableToBaseline, match=f"{name}: expected a case in which nature has a choice"):
         solve(msgspec.structs.replace(_settings(certain), **{name: "cuts.json"}), progress=SilentProgress())

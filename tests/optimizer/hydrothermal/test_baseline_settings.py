@@ -27,6 +27,11 @@ def test_what_cannot_be_is_refused(name: str, value: str, said: str) -> None:
         make_settings(Settings, {"case": "small", "stages": "3", "stage_hours": "168", name: value})
 
 
+def test_the_paths_are_brought_in_one_way() -> None:
+    with pytest.raises(ValueError, match="scenario_indices and scenario_inflows are two tables"):
+        Settings(case="small", stages=3, stage_hours=168.0, scenario_indices="a.csv", scenario_inflows="b.csv")
+
+
 def test_texts_of_the_command_line_become_numbers() -> None:
     made = make_settings(Settings, {"case": "small", "stages": "3", "stage_hours": "168", "initial_storage": "0.7"})
     assert made == Settings(case="small", stages=3, stage_hours=168.0, load_scale=1.0, initial_storage=0.7)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from optimizer.hydrothermal.fields import CaseRefused
-from optimizer.hydrothermal.inflow import InflowAutoregression, InflowTable, read_scenario_indices
+from optimizer.hydrothermal.inflow import (
+    InflowAutoregression,
+    InflowTable,
+    read_inflows,
+    read_scenario_indices,
+    read_scenario_inflows,
+)
 
 
 def _table() -> InflowTable:
@@ -86,3 +92,31 @@ def test_a_table_that_does_not_fit_is_refused_at_its_cell(tmp_path: Path, text: 
     path.write_text(text)
     with pytest.raises(CaseRefused, match=said):
         read_scenario_indices(path, stages=2, scenarios=2)
+
+
+def test_a_table_of_inflows_has_a_block_of_columns_for_each_reservoir(tmp_path: Path) -> None:
+    path = tmp_path / "inflows.csv"
+    path.write_text("1,2,3,10,20,30\n4,5,6,40,50,60\n7,8,9,70,80,90\n")
+    flow_TSR = read_inflows(path, reservoirs=2)
+    assert flow_TSR.shape == (3, 3, 2)
+    assert flow_TSR[1].tolist() == [[4.0, 40.0], [5.0, 50.0], [6.0, 60.0]]
+    paths_BTR = read_scenario_inflows(path, stages=2, reservoirs=2)
+    assert paths_BTR.shape == (3, 2, 2)
+    assert paths_BTR[2].tolist() == [[3.0, 30.0], [6.0, 60.0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1,2\n", "inflows.csv: expected at least 2 rows, one for each stage, found 1"),
+        ("1,2,3\n4,5,6\n", "inflows.csv: expected a multiple of the 2 plants as the number of columns, found 3"),
+        ("1,2\n3,-4\n", "inflows.csv: row 2, column 2: expected an inflow of at least 0, found -4"),
+        ("1,nan\n3,4\n", "inflows.csv: row 1, column 2: expected a finite number, found 'nan'"),
+        ("1,inf\n3,4\n", "inflows.csv: row 1, column 2: expected a finite number, found 'inf'"),
+    ],
+)
+def test_inflows_that_cannot_be_are_refused_at_their_cell(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "inflows.csv"
+    path.write_text(text)
+    with pytest.raises(CaseRefused, match=said):
+        read_scenario_inflows(path, stages=2, reservoirs=2)

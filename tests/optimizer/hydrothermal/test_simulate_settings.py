@@ -20,6 +20,7 @@ def test_all_stages_are_reported_unless_fewer_are_asked_for() -> None:
         ({"report_stages": 10}, "report_stages must lie in 1 to 9, found 10"),
         ({"report_stages": 0}, "report_stages must lie in 1 to 9"),
         ({"scenarios": 0}, "scenarios must be at least 1"),
+        ({"scenario_indices": "a.csv", "scenario_inflows": "b.csv"}, "two tables of the same scenarios: give one"),
         ({"confidence": 1.0}, r"confidence must lie in \(0, 1\)"),
         ({"requests_out": "r.jsonl"}, "requests_out needs an artifact"),
     ],

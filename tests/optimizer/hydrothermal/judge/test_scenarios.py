@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from optimizer.hydrothermal.data import load_case
 from optimizer.hydrothermal.fields import CaseRefused
 from optimizer.hydrothermal.judge.scenarios import UnableToDraw, judged_inflow
 from tests.helpers.small_case import small_case, table_of
@@ -49,6 +50,27 @@ def test_a_table_that_is_not_there_is_a_usage_problem(tmp_path: Path) -> None:
     with pytest.raises(UnableToDraw, match="found no file there") as caught:
         judged_inflow(small_case(), stages=2, indices=tmp_path / "absent.csv")
     assert caught.value.exit_code == 2
+
+
+def test_inflows_may_be_brought_themselves_a_column_for_each_scenario_of_a_plant(tmp_path: Path) -> None:
+    inflow_BTR = judged_inflow(small_case(), stages=3, count=2, seed=5)
+    rows = inflow_BTR.transpose(1, 2, 0).reshape(3, -1)
+    path = _table(tmp_path, "\n".join(",".join(map(repr, row)) for row in rows.tolist()))
+    np.testing.assert_array_equal(judged_inflow(small_case(), stages=3, inflows=path), inflow_BTR)
+    np.testing.assert_array_equal(judged_inflow(small_case(), stages=2, inflows=path), inflow_BTR[:, :2])
+
+
+def test_inflows_that_are_not_there_are_a_usage_problem(tmp_path: Path) -> None:
+    with pytest.raises(UnableToDraw, match=r"expected a table of inflows at .* found no file there"):
+        judged_inflow(small_case(), stages=2, inflows=tmp_path / "absent.csv")
+
+
+def test_an_autoregression_takes_inflows_and_no_numbers(tmp_path: Path, shared_data: Path) -> None:
+    case = load_case(shared_data / "hydrothermal" / "msppy_brazil", stage_hours=730.0)
+    path = _table(tmp_path, "1,2,3,4,5,6,7,8\n")
+    assert judged_inflow(case, stages=1, inflows=path).tolist() == [[[1.0, 3.0, 5.0, 7.0]], [[2.0, 4.0, 6.0, 8.0]]]
+    with pytest.raises(UnableToDraw, match="or bring them by scenario_inflows"):
+        judged_inflow(case, stages=1, indices=path)
 
 
 def test_the_same_seed_draws_the_same_scenarios_and_more_of_them_begin_alike() -> None:

@@ -51,6 +51,17 @@ def test_given_scenarios_are_simulated_and_the_first_stages_reported(tmp_path: P
     assert part.lower_bound == whole.lower_bound
 
 
+def test_given_inflows_are_simulated_as_the_scenarios_they_are_of(tmp_path: Path) -> None:
+    indices = np.random.default_rng(1).integers(1, 7, (4, 9))
+    (tmp_path / "indices.csv").write_text("\n".join(",".join(map(str, row)) for row in indices))
+    rows = table_of(small_case()).paths(indices - 1).transpose(1, 2, 0).reshape(4, -1)
+    (tmp_path / "inflows.csv").write_text("\n".join(",".join(map(repr, row)) for row in rows.tolist()))
+    by_number = _solve(_settings(scenario_indices=str(tmp_path / "indices.csv")))
+    by_flow = _solve(_settings(scenario_inflows=str(tmp_path / "inflows.csv")))
+    assert by_flow.stage_costs == by_number.stage_costs
+    assert any("9 given paths" in line for line in by_flow.log)
+
+
 def test_cuts_are_written_and_gone_on_from(tmp_path: Path) -> None:
     first = _solve(_settings(cuts_out=str(tmp_path / "cuts.json"), iterations=10))
     assert len(json.loads((tmp_path / "cuts.json").read_text())) == 4
