@@ -31,6 +31,9 @@ from policies.errors import UsageProblem
 FRESH: Final = 1
 """Key that sets the draws of simulated paths apart from those of training (`fresh_paths`)."""
 
+CHOICES: Final = 2
+"""Key of the draws of paths that are made of training's own choices (`_cost_of_choices`)."""
+
 
 class UnableToSimulate(UsageProblem):
     """The paths that were asked for do not go with the case."""
@@ -61,8 +64,9 @@ def solve_by_sddp(
         write_cuts(Path(settings.cuts_out), policy.cuts)
     simulation = policy.simulate(flow_BTR)
     foresight = _foresight(policy, flow_BTR) if settings.foresight else None
+    choices = _cost_of_choices(policy, trainer, settings)
     bound = max(done.bound, policy.bound(trainer.noise.stages[0], risk=trainer.training.risk))
-    return _report(trainer, replace(done, bound=bound), simulation, foresight, settings)
+    return _report(trainer, replace(done, bound=bound), simulation, foresight, choices, settings)
 
 
 def noise_of(case: Case, *, stages: int, inflow_model: str, noises: int, seed: int) -> InflowNoise:
@@ -148,8 +152,26 @@ def _foresight(policy: CutPolicy, flow_BTR: Floats) -> Floats:
     return model.solve(flow_BTR).objective
 
 
+def _cost_of_choices(policy: CutPolicy, trainer: Trainer, settings: Settings) -> MeanInterval | None:
+    """Return what the policy costs where nature does what training took it to do; None where that is the case's law.
+
+    The bound is of that reduced law, so this is the cost that it converges to. What is paid on paths of the true law is
+    another number, however long one trains.
+    """
+    if isinstance(trainer.arrays.case.inflow, InflowTable):
+        return None
+    generator = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(CHOICES,)))
+    flow_BTR = trainer.noise.paths(trainer.noise.draw(settings.simulations, generator=generator))
+    return mean_interval(policy.simulate(flow_BTR).costs.sum(axis=1))
+
+
 def _report(
-    trainer: Trainer, done: Run, simulation: Simulation, foresight: Floats | None, settings: Settings
+    trainer: Trainer,
+    done: Run,
+    simulation: Simulation,
+    foresight: Floats | None,
+    choices: MeanInterval | None,
+    settings: Settings,
 ) -> BaselineReport:
     case, costs_B = trainer.arrays.case, simulation.costs.sum(axis=1)
     found, ranges = mean_interval(costs_B), numerical_report(trainer.arrays, noise=trainer.noise)
@@ -166,7 +188,14 @@ def _report(
         log=(
             *head_lines(trainer, ranges=ranges),
             *iteration_lines(done.rows),
-            *foot_lines(done, trainer, ranges=ranges, simulation=told, foresight=_told_foresight(foresight)),
+            *foot_lines(
+                done,
+                trainer,
+                ranges=ranges,
+                simulation=told,
+                choices=_told_choices(choices),
+                foresight=_told_foresight(foresight),
+            ),
         ),
         details={
             "case": case.name,
@@ -175,6 +204,7 @@ def _report(
             "volume_units": case.units.volume,
             **_training_details(trainer, done),
             **_simulation_details(simulation, found),
+            **_choices_details(choices),
             **_foresight_details(simulation, foresight),
             "numerical_report": msgspec.to_builtins(ranges),
         },
@@ -195,6 +225,12 @@ def _told(found: MeanInterval, stages: int, horizon: int, *, is_given: bool) -> 
     which = f" of the first {stages} stages" if stages < horizon else ""
     paths = "given paths" if is_given else "fresh paths"
     return f"{found.mean:.8e} [{found.low:.6e}, {found.high:.6e}]{which}, 95 % t-interval of {found.count} {paths}"
+
+
+def _told_choices(choices: MeanInterval | None) -> str | None:
+    if choices is None:
+        return None
+    return f"{choices.mean:.8e} [{choices.low:.6e}, {choices.high:.6e}] on {choices.count} paths of training's choices"
 
 
 def _told_foresight(foresight: Floats | None) -> str | None:
@@ -227,6 +263,16 @@ def _simulation_details(simulation: Simulation, found: MeanInterval) -> dict[str
         "terminal_mean": float(simulation.trajectories.terminal.mean()),
         "deficit_mean_mw_stages": float(simulation.deficit.sum(axis=1).mean()),
         "simulation_recoveries": simulation.recoveries,
+    }
+
+
+def _choices_details(choices: MeanInterval | None) -> dict[str, Any]:
+    if choices is None:
+        return {}
+    return {
+        "choices_mean": choices.mean,
+        "choices_standard_error": choices.standard_error,
+        "choices_interval": [choices.low, choices.high],
     }
 
 

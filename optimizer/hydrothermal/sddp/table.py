@@ -55,9 +55,13 @@ def foot_lines(
     *,
     ranges: Sequence[Range],
     simulation: str,
+    choices: str | None = None,
     foresight: str | None = None,
 ) -> list[str]:
-    """Return how a training ended; `simulation` and `foresight` say what is to be paid on other paths."""
+    """Return how a training ended; `simulation` and `foresight` say what is to be paid on other paths.
+
+    `choices` says what is to be paid where inflows are those that training reduced the case's law to.
+    """
     recoveries = ", ".join(f"{name} {count}" for name, count in sorted(trainer.recoveries.items()))
     label = "best bound" if trainer.training.risk.is_neutral else "best bound, risk-adjusted"
     lines = [
@@ -68,6 +72,7 @@ def foot_lines(
         f"cuts held      : {trainer.cuts_held}",
         f"{label:<15}: {run.bound:.8e}",
         f"simulation     : {simulation}",
+        *([] if choices is None else [f"reduced law    : {choices}"]),
         *([] if foresight is None else [f"foresight      : {foresight}"]),
         f"numeric issues : {sum(one.is_issue for one in ranges)}",
         f"recoveries     : {recoveries or 'none'}",

@@ -111,6 +111,17 @@ def test_an_autoregression_is_trained_with_and_without_memory(shared_data: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["autoregressive", "independent"])
+def test_the_bound_meets_the_cost_on_paths_of_the_choices_it_is_of(shared_data: Path, model: str) -> None:
+    report = _brazil(shared_data, inflow_model=model, stages=5, noises=4, iterations=60, simulations=400)
+    low, high = report.details["choices_interval"]
+    assert report.lower_bound is not None
+    assert low <= report.lower_bound <= high
+    assert high - low < 0.1 * report.lower_bound
+    assert any(line.startswith("reduced law    : ") for line in report.log)
+
+
+@pytest.mark.slow
 def test_an_autoregression_has_no_numbered_scenarios(shared_data: Path) -> None:
     with pytest.raises(UnableToSimulate, match="expected a case with numbered scenarios"):
         _brazil(shared_data, scenario_indices="indices.csv")
