@@ -116,18 +116,28 @@ class InflowAutoregression:
 
     def noise(self, count: int, *, stage: int, generator: np.random.Generator) -> Floats:
         """Draw ε of a stage for `count` paths, float64 [B, R]."""
-        root = self.root[stage % self.periods]
-        noise_BR: Floats = generator.standard_normal((count, self.initial.size)) @ root.T
-        return noise_BR
+        return self._joint(generator.standard_normal((count, self.initial.size)), stage)
 
     def draw(self, count: int, *, stages: int, generator: np.random.Generator) -> Floats:
         """Draw `count` paths of inflow, float64 [B, T, R]; the first stage is `initial` in all of them."""
-        flow_BTR = np.empty((count, stages, self.initial.size))
+        return self.paths(generator.standard_normal((stages - 1, count, self.initial.size)))
+
+    def paths(self, normal_TBR: Floats) -> Floats:
+        """Return the paths of independent standard normals of the stages after the first, float64 [T − 1, B, R].
+
+        What is returned is float64 [B, T, R]; the first stage is `initial` in all paths.
+        """
+        later, count, reservoirs = normal_TBR.shape
+        flow_BTR = np.empty((count, later + 1, reservoirs))
         flow_BTR[:, 0] = self.initial
-        for stage in range(1, stages):
-            noise = self.noise(count, stage=stage, generator=generator)
+        for stage in range(1, later + 1):
+            noise = self._joint(normal_TBR[stage - 1], stage)
             flow_BTR[:, stage] = self.step(flow_BTR[:, stage - 1], noise_BR=noise, stage=stage)
         return flow_BTR
+
+    def _joint(self, normal_BR: Floats, stage: int) -> Floats:
+        noise_BR: Floats = normal_BR @ self.root[stage % self.periods].T
+        return noise_BR
 
 
 def read_inflows(path: Path, *, reservoirs: int) -> Floats:

@@ -155,10 +155,22 @@ class HydrothermalProblem:
 
 
 def draw_paths(case: Case, count: int, *, stages: int, generator: np.random.Generator) -> Floats:
-    """Draw paths of inflow, float64 [B, T, R]: stratified over the scenarios of a table, else as the model draws."""
+    """Draw paths of inflow, float64 [B, T, R], stratified in each stage: over scenarios, or over a law's normals."""
     if not isinstance(case.inflow, InflowTable):
-        return case.inflow.draw(count, stages=stages, generator=generator)
+        shape = (stages - 1, count, len(case.hydros))
+        return case.inflow.paths(stratified_normals(shape, generator=generator))
     return case.inflow.paths(stratified(case.inflow, count, stages=stages, generator=generator))
+
+
+def stratified_normals(shape: tuple[int, int, int], *, generator: np.random.Generator) -> Floats:
+    """Draw standard normals, float64 [T, B, R], such that the B of each T and R fill as many equally likely parts.
+
+    Each path alone is drawn by the law; the paths share a ladder (a Latin hypercube).
+    """
+    order = np.argsort(generator.random(shape), axis=1)
+    level = (order + generator.random(shape)) / shape[1]
+    normals: Floats = torch.special.ndtri(torch.from_numpy(level)).numpy()
+    return normals
 
 
 def stratified(table: InflowTable, count: int, *, stages: int, generator: np.random.Generator) -> Integers:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from optimizer.hydrothermal.operate import operate
-from optimizer.hydrothermal.problem import HydrothermalProblem, stratified
+from optimizer.hydrothermal.problem import HydrothermalProblem, stratified, stratified_normals
 from tests.helpers.hydrothermal_policies import STAGES, random_network, small_problem, with_history
 from tests.helpers.small_case import small_case, small_stage, table_of
 
@@ -21,6 +21,16 @@ def test_each_scenario_is_drawn_as_often_as_its_probability_says() -> None:
     drawn = stratified(table, count, stages=table.periods, generator=np.random.default_rng(1))
     counts = np.stack([(drawn == scenario).sum(axis=1) for scenario in range(table.scenarios)], axis=1)
     assert np.abs(counts - count * table.probability).max() < 2.0
+
+
+def test_the_paths_of_a_law_share_a_ladder_in_each_stage() -> None:
+    shape = (3, 50, 2)
+    normals = stratified_normals(shape, generator=np.random.default_rng(1))
+    assert normals.shape == shape
+    level = 0.5 * (1.0 + torch.special.erf(torch.from_numpy(normals) / 2**0.5))
+    rungs = np.sort(np.floor(50 * level.numpy()), axis=1)
+    assert (rungs == np.arange(50)[None, :, None]).all()
+    assert not np.array_equal(normals[0].argsort(axis=0), normals[1].argsort(axis=0))
 
 
 def test_prices_after_an_audit_are_those_of_highs() -> None:
