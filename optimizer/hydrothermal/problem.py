@@ -7,7 +7,7 @@ lowers the release) plus that of the next one (it raises the water there).
 
 # B path, T stage, R reservoir, M point, P period
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Final
 
 import numpy as np
@@ -20,14 +20,17 @@ from optimizer.hydrothermal.inflow import InflowTable, Integers
 from optimizer.hydrothermal.network import TargetNetwork
 from optimizer.hydrothermal.reach import ReachableMap
 from optimizer.hydrothermal.stage import StageArrays
-from optimizer.hydrothermal.vertices import Audit, DualVertices, violation_cost
+from optimizer.hydrothermal.vertices import Audit, Counts, DualVertices, violation_cost
+from optimizer.solvers.program import Integers as Indices
 
 _SPLITS: Final[dict[Split, int]] = {"train": 0, "validation": 1, "test": 2}
 _SEED_OF_AUDITS: Final = 3
 _SEED_OF_SEEDING: Final = 4
-_AUDIT_POINTS: Final = 40
+_AUDIT_POINTS: Final = 100
+_SOLVED_AT_MOST: Final = 40
+_AUDITS_AT_LEAST: Final = 5
 _AUDITS_AT_MOST: Final = 8
-_FEW: Final = 20
+_FEW: Final = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,46 +98,44 @@ class HydrothermalProblem:
         )
 
     def refine(self, targets: Tensor, scenarios: Scenarios, *, seed: int) -> Audit:
-        """Solve some of the stages that the targets lead to by HiGHS, and add the vertices that were missing.
+        """Look at some of the stages that the targets lead to, and solve those by HiGHS that are not certified.
 
-        While more than one in twenty is missing, as at a training's beginning, more are solved. The last audit is
-        returned.
+        The vertices that were missing are added. It is done in parts, so that what one finds certifies points of the
+        next; while more than one in twenty points is missing by what was found, as at a training's beginning, there are
+        more parts. The last one's audit is returned.
         """
         release = self._releases(targets, scenarios).cpu().double().numpy()
         generator = np.random.default_rng([seed, _SEED_OF_AUDITS])
-        for _ in range(_AUDITS_AT_MOST):
+        for audits in range(1, _AUDITS_AT_MOST + 1):
             stage, path = np.unravel_index(
                 generator.integers(release[:, :, 0].size, size=_AUDIT_POINTS), release.shape[:2]
             )
-            found = self.vertices.audit(release[stage, path], periods=(stage % self.vertices.periods).astype(np.int32))
-            if found.misses * _FEW <= found.points:
+            periods = (stage % self.vertices.periods).astype(np.int32)
+            found = self.vertices.audit(release[stage, path], periods=periods, solve_at_most=_SOLVED_AT_MOST)
+            is_enough = audits >= _AUDITS_AT_LEAST or found.counts.solved == _SOLVED_AT_MOST
+            if is_enough and found.missing_share <= _FEW:
                 break
         return found
 
     def seed_vertices(self, *, paths: int, seed: int) -> None:
-        """Fill the cache along random policies: fractions of the reach that favor empty and full."""
-        generator = np.random.default_rng([seed, _SEED_OF_SEEDING])
-        inflow_BTR = draw_paths(self.case, paths, stages=self.stages, generator=generator)
-        reach, volume = ReachableMap(self.case), torch.tensor(self.case.volume_initial).expand(paths, -1)
-        points = []
-        for stage in range(self.stages):
-            water = volume + self.case.volume_per_flow * torch.tensor(inflow_BTR[:, stage])
-            fraction = torch.tensor(generator.beta(0.6, 0.6, size=tuple(water.shape))).clamp(max=1.0 - 1e-4)
-            volume = reach(water, fraction)
-            points.append((water - volume).numpy())
-        periods = (np.arange(self.stages) % self.vertices.periods).astype(np.int32)
-        self.vertices.audit(np.concatenate(points), periods=np.repeat(periods, paths))
-        self.vertices.points = self.vertices.misses = 0
+        """Fill the cache along random policies."""
+        release, periods = random_releases(self.case, paths=paths, stages=self.stages, seed=seed)
+        self.vertices.audit(release, periods=periods)
+        self.vertices.counts = Counts()
 
     def state(self) -> dict[str, Tensor]:
-        """Return what training has found out about the problem: the vertices and the counts of audits."""
-        counts = [float(self.vertices.points), float(self.vertices.misses)]
-        return {"duals": torch.tensor(self.vertices.duals), "counts": torch.tensor(counts, dtype=torch.float64)}
+        """Return what training has found out about the problem: the vertices, their bases and the counts of audits."""
+        return {
+            "duals": torch.tensor(self.vertices.duals),
+            "bases": torch.tensor(self.vertices.bases.statuses),
+            "counts": torch.tensor(astuple(self.vertices.counts), dtype=torch.int64),
+        }
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take up what an earlier run found out."""
-        points, misses = (int(count) for count in state["counts"].tolist())
-        self.vertices.restore(state["duals"].numpy(), points=points, misses=misses)
+        points, certified, solved, misses, refused = state["counts"].tolist()
+        counts = Counts(points=points, certified=certified, solved=solved, misses=misses, refused=refused)
+        self.vertices.restore(state["duals"].numpy(), statuses=state["bases"].numpy(), counts=counts)
 
     def _releases(self, targets: Tensor, scenarios: Scenarios) -> Tensor:
         """Return the net releases r = v⁻ + K w − v̂, [T, B, R]."""
@@ -152,6 +153,24 @@ class HydrothermalProblem:
             cost = torch.cat([early, late], dim=1)
             (gradient,) = torch.autograd.grad(cost.sum(), volume)
         return cost.detach(), gradient
+
+
+def random_releases(case: Case, *, paths: int, stages: int, seed: int) -> tuple[Floats, Indices]:
+    """Return releases along random policies, float64 [T B, R], and the periods of their loads, int32 [T B].
+
+    Targets are fractions of the reach that favor empty and full.
+    """
+    generator = np.random.default_rng([seed, _SEED_OF_SEEDING])
+    inflow_BTR = draw_paths(case, paths, stages=stages, generator=generator)
+    reach, volume = ReachableMap(case), torch.tensor(case.volume_initial).expand(paths, -1)
+    points = []
+    for stage in range(stages):
+        water = volume + case.volume_per_flow * torch.tensor(inflow_BTR[:, stage])
+        fraction = torch.tensor(generator.beta(0.6, 0.6, size=tuple(water.shape))).clamp(max=1.0 - 1e-4)
+        volume = reach(water, fraction)
+        points.append((water - volume).numpy())
+    periods = (np.arange(stages) % case.load.shape[0]).astype(np.int32)
+    return np.concatenate(points), np.repeat(periods, paths)
 
 
 def draw_paths(case: Case, count: int, *, stages: int, generator: np.random.Generator) -> Floats:

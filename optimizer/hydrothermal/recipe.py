@@ -7,6 +7,7 @@ which makes of them a dispatch with prices and water values.
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from optimizer.export import export_policy
 from optimizer.hydrothermal.case import Case
 from optimizer.hydrothermal.data import load_case
 from optimizer.hydrothermal.encoder import Encoder, RecurrentEncoder, WindowEncoder
+from optimizer.hydrothermal.exactness import exactness
 from optimizer.hydrothermal.inflow import InflowTable
 from optimizer.hydrothermal.network import ServedTargets, TargetNetwork
 from optimizer.hydrothermal.operate import operate
@@ -179,7 +181,7 @@ def prove_gradient(network: TargetNetwork, problem: HydrothermalProblem, *, seed
         UnableToTrust: the gradient is not proven.
     """
     double = HydrothermalProblem(problem.arrays, stages=problem.stages, dtype=torch.float64)
-    double.restore(problem.state())
+    double.vertices.restore(problem.vertices.duals)
     moved = deepcopy(network).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -230,8 +232,9 @@ def _report(
         "gradient_cosine": trained.cosine,
         "training_cpu_s": spent_s,
         "vertices": problem.vertices.size,
-        "audited_points": problem.vertices.points,
-        "audited_misses": problem.vertices.misses,
+        "bases": problem.vertices.bases.size,
+        **{f"audited_{name}": count for name, count in asdict(problem.vertices.counts).items()},
+        **asdict(exactness(problem.vertices, operation, volume_BTR=volumes, inflow_BTR=paths)),
         "deficit_mw": float(operation.deficit.sum(axis=1).mean()),
     }
     return SimulatedReport(

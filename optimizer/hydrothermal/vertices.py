@@ -10,20 +10,25 @@ and Q is the largest of them. The whole dual is kept, not (μ, α) alone: anothe
 by a product of vectors, and leaves it valid. A change of costs, of K, of production or of the grid voids the cache.
 
 The cache errs on one side: it never says more than the stage costs (to the solver's tolerance, and each dual is checked
-when it comes in). Where it says less, a vertex is missing. `audit` solves points by HiGHS, counts such misses and adds
-their vertices. Training goes by the cache; judging goes by HiGHS (`operate.py`).
+when it comes in). Where it says what a feasible dispatch costs, it is exact and its gradient a subgradient: `certify`
+proves that point by point, by the bases that were found on the way and without a solver (`bases.py`). What is not
+proven may be a miss: `audit` solves such points by HiGHS, counts the misses, adds their vertices, and keeps the bases.
+Training goes by the cache; judging goes by HiGHS (`operate.py`).
 """
 
 # M point, V vertex, R reservoir, m row, n column, P period
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from optimizer.hydrothermal.affine import DUAL_FEASIBLE, Statuses, UnableToUseBasis
+from optimizer.hydrothermal.bases import OptimalBases
 from optimizer.hydrothermal.case import Floats
 from optimizer.hydrothermal.model import least_volume
 from optimizer.hydrothermal.stage import StageArrays
@@ -35,8 +40,12 @@ from policies.errors import Unable
 MISS: Final = 1e-6
 """A cached value is a miss where HiGHS says more by this share: ten times the solver's own tolerance of 1e-7."""
 
-_INFEASIBLE: Final = 1e-6
-"""How far a dual may be infeasible: HiGHS's tolerance 1e-7 on prices, relative to the largest cost, with room."""
+FEW_BASES: Final = 500
+"""So many bases are kept whatever they certify, and more while they certify most of the points of an audit.
+
+To check a basis costs as much as two or three solves. It pays where the basis certifies many points later; where flows
+may go round in many equally good ways, as in Brazil's exchange between regions, it certifies few.
+"""
 
 _SAME_DIGITS: Final = 4  # of slopes and intercepts: below what float32 can tell
 
@@ -46,13 +55,38 @@ class UnableToCache(Unable):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audit:
-    """Say what an audit found: points solved, misses among them, vertices added, largest relative shortfall."""
+class Counts:
+    """Count points looked at, certified and solved, misses among them, and bases that did not pass their checks."""
 
-    points: int
-    misses: int
+    points: int = 0
+    certified: int = 0
+    solved: int = 0
+    misses: int = 0
+    refused: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Add counts one by one."""
+        return Counts(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Say what an audit found: its counts, vertices added, largest relative shortfall of a point that was solved."""
+
+    counts: Counts
     added: int
     largest_gap: float
+
+    @property
+    def misses(self) -> int:
+        """Return how many points were priced too low."""
+        return self.counts.misses
+
+    @property
+    def missing_share(self) -> float:
+        """Return the share of all points that are priced too low, if those not solved are like those solved."""
+        counts = self.counts
+        return counts.misses / max(counts.solved, 1) * (counts.points - counts.certified) / max(counts.points, 1)
 
 
 def release_program(arrays: StageArrays, *, period: int = 0) -> LinearProgram:
@@ -80,8 +114,9 @@ class DualVertices:
         self.periods = int(arrays.case.load.shape[0])
         self.duals = np.zeros((0, arrays.program.row_lower.size))
         self.intercepts = np.zeros((0, self.periods))
-        self.points = self.misses = 0
+        self.counts = Counts()
         self._programs = [release_program(arrays, period=period) for period in range(self.periods)]
+        self.bases = OptimalBases(self._programs, moved_rows=arrays.water_rows, device=self.device)
         self._solvers: dict[int, WarmSolver] = {}
         self._known: set[bytes] = set()
         self._tensors: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
@@ -101,49 +136,97 @@ class DualVertices:
         bound, best = torch.addmm(intercept, release, slope.T).max(dim=1)
         return bound, slope[best]
 
-    def audit(self, release_MR: Floats, *, periods: Integers, where: Callable[[int], str] = "point {}".format) -> Audit:
-        """Solve points by HiGHS, compare, and add the vertices that were missing.
+    def certify(self, release: Tensor, *, period: int) -> Tensor:
+        """Say at which releases [M, R] the bound is proven to be the cost, and its gradient a subgradient; bool [M].
 
-        Each period's first solve of an audit is a cold one: what is found depends on the points and on nothing before.
+        What is proven is what `evaluate` says in float64; in float32 it is rounded on top.
+        """
+        release = release.double()
+        if not self.size:
+            return torch.zeros(len(release), dtype=torch.bool, device=release.device)
+        return self.bases.prove(release, price=self.evaluate(release, period=period)[0], period=period)
+
+    def audit(
+        self,
+        release_MR: Floats,
+        *,
+        periods: Integers,
+        solve_at_most: int | None = None,
+        where: Callable[[int], str] = "point {}".format,
+    ) -> Audit:
+        """Certify points, solve those by HiGHS that are not, add the vertices that were missing, and keep the bases.
+
+        Each period's first solve of an audit is a cold one: what is found depends on the points and on the cache.
 
         Args:
             release_MR: float64 [M, R], net releases in the case's volume.
             periods: int32 [M], the period of each.
+            solve_at_most: of the points that are not certified, the first ones; all where not given.
             where: names a point in an error.
 
         Raises:
             UnableToSolve: a point has no optimum.
             UnableToCache: a dual is not feasible.
         """
-        before, misses, largest = self.size, 0, 0.0
-        for period in np.unique(periods).tolist():
-            places = np.flatnonzero(periods == period)
-            bounds = self._bounds(release_MR[places], period)
+        before, gaps, refused = self.size, [], 0
+        certified = self._certified(release_MR, periods)
+        is_keeping = self.bases.size < FEW_BASES or 2 * int(certified.sum()) > len(certified)
+        places = np.flatnonzero(~certified)[:solve_at_most]
+        for period in np.unique(periods[places]).tolist():
+            here = places[periods[places] == period]
+            bounds = self._bounds(release_MR[here], period)
             solver = self._solver(period)
             solver.clear()
-            for place, bound in zip(places.tolist(), bounds.tolist(), strict=True):
+            for place, bound in zip(here.tolist(), bounds.tolist(), strict=True):
                 cost = solver.solve(release_MR[place], where=lambda place=place: where(place))  # type: ignore[misc]
-                gap = (cost - bound) / max(abs(cost), 1.0)
-                if gap > MISS:
-                    misses += 1
-                    largest = max(largest, gap)
-                    self._add(solver.row_duals(), where(place))
-        self.points += len(release_MR)
-        self.misses += misses
-        return Audit(points=len(release_MR), misses=misses, added=self.size - before, largest_gap=largest)
+                gaps.append((cost - bound) / max(abs(cost), 1.0))
+                dual = solver.row_duals()
+                if gaps[-1] > MISS:
+                    self._add(dual, where(place))
+                refused += is_keeping and not self._keep(solver.statuses(), dual, where(place))
+        counts = Counts(
+            points=len(release_MR),
+            certified=int(certified.sum()),
+            solved=len(gaps),
+            misses=sum(gap > MISS for gap in gaps),
+            refused=refused,
+        )
+        self.counts += counts
+        largest = max((gap for gap in gaps if gap > MISS), default=0.0)
+        return Audit(counts=counts, added=self.size - before, largest_gap=largest)
 
-    def restore(self, duals: Floats, *, points: int = 0, misses: int = 0) -> None:
-        """Take the vertices of another cache of the same case, float64 [V, m].
+    def restore(self, duals: Floats, *, statuses: Statuses | None = None, counts: Counts | None = None) -> None:
+        """Take the vertices of another cache of the same case, float64 [V, m], and its bases, int8 [B, n + m].
 
         Raises:
             UnableToCache: they are of another program.
+            UnableToUseBasis: a basis proves nothing in this one.
         """
         if duals.shape[1:] != self.duals.shape[1:]:
             raise UnableToCache(f"expected duals of {self.duals.shape[1]} rows, found {duals.shape[1:]}")
         self.duals, self.intercepts, self._known = self.duals[:0], self.intercepts[:0], set()
-        self.points, self.misses = points, misses
+        self.counts = counts or Counts()
         for dual in duals:
             self._add(dual, "a restored vertex")
+        self.bases.clear()
+        for number, basis in enumerate(() if statuses is None else statuses):
+            self.bases.add(basis, where=f"restored basis {number}")
+
+    def _keep(self, statuses: Statuses, dual: Floats, where: str) -> bool:
+        """Keep a basis for later proofs; say whether it passed its checks."""
+        try:
+            self.bases.add(statuses, row_duals=dual, where=where)
+        except UnableToUseBasis:
+            return False
+        return True
+
+    def _certified(self, release_MR: Floats, periods: Integers) -> NDArray[np.bool_]:
+        certified = np.zeros(len(release_MR), dtype=np.bool_)
+        for period in np.unique(periods).tolist():
+            places = np.flatnonzero(periods == period)
+            release = torch.tensor(release_MR[places], device=self.device)
+            certified[places] = self.certify(release, period=period).cpu().numpy()
+        return certified
 
     def _solver(self, period: int) -> WarmSolver:
         if period not in self._solvers:
@@ -170,7 +253,7 @@ class DualVertices:
 
     def _intercepts(self, dual: Floats) -> Floats:
         """Return α of a dual in each period, float64 [P]; the water rows stand at zero."""
-        tolerance = _INFEASIBLE * self._cost_scale
+        tolerance = DUAL_FEASIBLE * self._cost_scale
         return np.array([dual_objective(program, dual, tolerance=tolerance) for program in self._programs])
 
     def _check(self, dual: Floats, where: str) -> None:
@@ -185,7 +268,7 @@ class DualVertices:
             -np.where(np.isinf(program.row_upper), dual, 0.0).min(initial=0.0),
         ]
         worst = max(asked)
-        if worst > _INFEASIBLE * self._cost_scale:
+        if worst > DUAL_FEASIBLE * self._cost_scale:
             raise UnableToCache(f"expected a feasible dual at {where}, found one {worst:.3g} off")
 
     def _tables(self, period: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ from typing import Final
 
 import highspy
 import numpy as np
+from numpy.typing import NDArray
 
 from optimizer.solvers.program import Floats, Integers, LinearProgram, rows_of_entries
 from policies.errors import Unable
@@ -205,6 +206,14 @@ class WarmSolver:
         """Let the next solve start from a basis and from nothing else."""
         self.clear()
         self._model.setBasis(basis)
+
+    def statuses(self) -> NDArray[np.int8]:
+        """Return where the basis of the last solve puts each column and then each row, int8 [n + m], in HiGHS's codes.
+
+        Source: HiGHS, `HighsBasisStatus`: 0 at the lower bound, 1 basic, 2 at the upper bound, 3 free at zero.
+        """
+        basis = self.basis
+        return np.array([status.value for status in basis.col_status + basis.row_status], dtype=np.int8)
 
     def clear(self) -> None:
         """Forget basis and solution: the next solve is cold."""

@@ -229,3 +229,12 @@ def test_columns_of_the_small_case_add_up_without_being_solved_anew() -> None:
         solver.solve(small_stage().water(volume, inflow_BR=inflow))
         solver.columns()
     assert not solver.recoveries
+
+
+def test_statuses_are_those_of_the_basis_columns_before_rows() -> None:
+    solver = WarmSolver(_program(), moved_rows=MOVED)
+    solver.solve(np.array([10.0]))
+    assert solver.columns().tolist() == [4.0, 6.0]
+    first, second, load, half = solver.statuses().tolist()
+    assert (first, second, half) == (2, 1, 1)
+    assert load in (0, 2)
