@@ -4,6 +4,7 @@ The process that calls stays small: Linux hands the caller's memory on to a chil
 A bench that starts processes calls `end_on_terminate`, so that none of them outlives it.
 """
 
+import atexit
 import json
 import os
 import signal
@@ -43,14 +44,23 @@ class Child:
 def end_on_terminate() -> None:
     """Let SIGTERM end this process as `sys.exit` does, what it has started first; call it from the main thread.
 
-    A second SIGTERM does not disturb the ending.
+    A second SIGTERM does not disturb the ending. A process that was being started when the signal came is known to
+    nobody yet; it is killed at the very end.
     """
     signal.signal(signal.SIGTERM, _end)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)
+    atexit.register(_kill_the_rest)
     sys.exit(128 + number)
+
+
+def _kill_the_rest() -> None:
+    for listed in Path("/proc/self/task").glob("*/children"):
+        for pid in map(int, listed.read_text().split()):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def run_child(command: Sequence[str | Path]) -> Child:

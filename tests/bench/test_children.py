@@ -16,6 +16,7 @@ STARTS = {
         "helper = stack.enter_context(closing(Helper(['sh', '-c', tell], log=log)))\n"
         "helper.await_word('never')"
     ),
+    "a process that nobody holds yet": "held = Helper(['sh', '-c', tell], log=log)\nheld.await_word('never')",
 }
 PROGRAM = """
 from contextlib import ExitStack, closing
