@@ -16,8 +16,11 @@ from optimizer.hydrothermal.stage import StageArrays
 from policies.errors import Unable
 
 FEASIBLE = 1e-5
-"""Largest error of an equation or bound, as a share of its terms where these are above one: a hundred times the
-solver's own tolerance of 1e-7."""
+"""Largest error of an equation or bound, as a share of its terms: a hundred times the solver's tolerance of 1e-7."""
+
+LEAST_SHARE = 1e-4
+"""Terms count as at least one, and as at least this share of the largest term of the same solution: a balance of
+nothing inherits the rounding of the flows beside it."""
 
 
 class CourseInfeasible(Unable):
@@ -153,7 +156,7 @@ def _largest_residual(name: str, columns: Floats, *, arrays: StageArrays, inflow
         errors = _row_errors(taken_Bn @ matrix, program.row_lower, program.row_upper, arrays, water_BR)
         errors = np.hstack([errors, _beyond(taken_Bn, program.column_lower, program.column_upper)])
         size = np.abs(taken_Bn)
-        found = errors / np.maximum(np.hstack([size @ np.abs(matrix), size]), 1.0)
+        found = shares_of_terms(errors, np.hstack([size @ np.abs(matrix), size]))
         at = np.unravel_index(int(found.argmax()), found.shape)
         if not found[at] <= FEASIBLE:
             names = (*program.row_names, *program.column_names)
@@ -164,6 +167,17 @@ def _largest_residual(name: str, columns: Floats, *, arrays: StageArrays, inflow
         worst = max(worst, float(found[at]))
         before_BR = taken_Bn[:, arrays.volume_columns].clip(0.0, arrays.case.volume_max)
     return worst
+
+
+def shares_of_terms(errors: Floats, terms: Floats) -> Floats:
+    """Return errors as shares of the terms that they are made of, float64 [B, N] each (see `LEAST_SHARE`).
+
+    >>> shares_of_terms(np.array([[1.0, 0.0]]), np.array([[0.5, 80_000.0]])).tolist()
+    [[0.125, 0.0]]
+    """
+    least = np.maximum(1.0, LEAST_SHARE * terms.max(axis=1, keepdims=True))
+    shares: Floats = errors / np.maximum(terms, least)
+    return shares
 
 
 def _row_errors(values_Bm: Floats, lower: Floats, upper: Floats, arrays: StageArrays, water_BR: Floats) -> Floats:

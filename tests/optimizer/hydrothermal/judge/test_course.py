@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from optimizer.hydrothermal.judge.course import CourseInfeasible, Steps, make_course
+from optimizer.hydrothermal.judge.course import FEASIBLE, CourseInfeasible, Steps, make_course, shares_of_terms
 from optimizer.hydrothermal.sddp.policy import CutPolicy
 from tests.helpers.small_case import small_case, small_stage
 from tests.helpers.small_judged import STAGES, judged_small, small_cuts
@@ -41,6 +41,12 @@ def test_columns_that_break_an_equation_are_refused_by_name(block: str, row: str
     columns[1, 4, small_stage().columns[block][-1]] += 0.001
     with pytest.raises(CourseInfeasible, match=rf"ours: stage 5 of scenario 2: ({row})\["):
         _course(replace(steps, columns=columns))
+
+
+def test_a_balance_of_nothing_inherits_the_rounding_of_flows_that_are_large_and_of_no_others() -> None:
+    errors = np.array([[1.1e-5, 0.0]])
+    assert shares_of_terms(errors, np.array([[1.1e-5, 200_000.0]])).max() < FEASIBLE
+    assert shares_of_terms(errors, np.array([[1.1e-5, 200.0]])).max() > FEASIBLE
 
 
 def test_the_last_stage_is_asked_for_the_final_volume() -> None:
