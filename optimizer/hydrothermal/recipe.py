@@ -130,7 +130,7 @@ def _kind_of(settings: Settings, case: Case) -> str:
         return settings.encoder
     if settings.history is not None:
         return "window" if settings.history else "none"
-    return "none" if isinstance(case.inflow, InflowTable) else "window"
+    return "none" if isinstance(case.inflow, InflowTable) else "recurrent"
 
 
 def _case(settings: Settings) -> Case:

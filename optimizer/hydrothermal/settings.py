@@ -25,7 +25,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         learning_rate: of Adam; it falls along half a cosine.
         width: units of a hidden layer.
         encoder: what the policy is told of the inflows so far, beside the water: none, a window of the last ones, or a
-            recurrent summary of all that a request brings; auto: none where inflows are independent, else window.
+            recurrent summary of all that a request brings; auto: none where inflows are independent, else recurrent.
         history: inflows of the window; none: 1. With the encoder auto it asks for a window, and 0 for none.
         encoder_width: units of the recurrent summary.
         steps_kept: inflows that a request may bring, at least `history`; none: 26 or `history`, and for a recurrent

@@ -163,7 +163,6 @@ def _law() -> Case:
 @pytest.mark.parametrize(
     ("change", "table", "law"),
     [
-        ({}, None, 1),
         ({"history": 4}, 4, 4),
         ({"history": 0}, None, None),
         ({"encoder": "none"}, None, None),
@@ -171,9 +170,7 @@ def _law() -> Case:
         ({"encoder": "window", "history": 3}, 3, 3),
     ],
 )
-def test_a_window_is_shown_where_inflows_remember_or_one_is_asked_for(
-    change: dict[str, Any], table: int | None, law: int | None
-) -> None:
+def test_a_window_is_shown_where_one_is_asked_for(change: dict[str, Any], table: int | None, law: int | None) -> None:
     settings = msgspec.structs.replace(SETTINGS, **change)
     for case, history in ((small_case(), table), (_law(), law)):
         encoder = encoder_of(settings, case)
@@ -182,6 +179,11 @@ def test_a_window_is_shown_where_inflows_remember_or_one_is_asked_for(
         else:
             assert isinstance(encoder, WindowEncoder)
             assert encoder.history == history
+
+
+def test_by_itself_a_summary_is_told_where_inflows_remember_and_nothing_where_they_do_not() -> None:
+    assert encoder_of(SETTINGS, small_case()) is None
+    assert isinstance(encoder_of(SETTINGS, _law()), RecurrentEncoder)
 
 
 @pytest.mark.parametrize(("kept", "steps"), [(None, STAGES), (5, 5), (40, STAGES)])
