@@ -47,8 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     steps: int = 20_000
     batch_size: int = 24
     late_batch_size: int = 128
-    learning_rate: float = 0.02
-    width: int = 128
+    learning_rate: float = 0.03
+    width: int = 64
     encoder: Literal["auto", "none", "window", "recurrent"] = "auto"
     history: int | None = None
     encoder_width: int = 32
